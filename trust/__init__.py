@@ -1,0 +1,1 @@
+"""dockseal: content trust for container images, in the registry that is there."""

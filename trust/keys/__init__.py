@@ -1,0 +1,1 @@
+"""Private keys on this machine and what signs with them. Knows no registry."""

@@ -1,0 +1,1 @@
+"""Images, names, stores and registries (OCI and Docker v2). Knows no trust."""
