@@ -114,9 +114,9 @@ class Folder:
 
     def list(self, *names: str) -> tuple[str, ...]:
         """The names in a folder, sorted; none where it does not exist."""
-        with suppress(MissingError), mapped_errors(self.path.joinpath(*names)), self._below(names) as folder:
-            with os.scandir(folder) as entries:
-                return tuple(sorted(entry.name for entry in entries))
+        path = self.path.joinpath(*names)
+        with suppress(MissingError), mapped_errors(path), self._below(names) as folder, os.scandir(folder) as entries:
+            return tuple(sorted(entry.name for entry in entries))
         return ()
 
     def make(self, *names: str) -> None:

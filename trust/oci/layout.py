@@ -180,12 +180,8 @@ class Layout:
     @contextmanager
     def open_blob(self, descriptor: Descriptor) -> Iterator[BinaryIO]:
         """A blob as a stream; reading its last byte raises TamperedError where size or digest is wrong."""
-        with self.blob_reader(descriptor)() as blob:
+        with VerifiedReader.open(self._open(descriptor.digest), descriptor) as blob:
             yield blob
-
-    def blob_reader(self, descriptor: Descriptor) -> BlobReader:
-        """Opens a blob as often as it is called, as :meth:`open_blob` does once."""
-        return lambda: VerifiedReader.open(self._open(descriptor.digest), descriptor)
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there."""
@@ -304,6 +300,8 @@ class Layout:
             if self._folder.status(_MARKER) is None:
                 self._folder.write([_MARKER_BYTES], _MARKER)
             if self._folder.status(_INDEX) is None:
+                if _BLOBS[0] in self._folder.list():
+                    raise TamperedError(f"{self.path} is damaged: it has no {_INDEX}")
                 self._folder.write([_dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})], _INDEX)
             self._folder.make(*_BLOBS)
 
