@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
 
 KDF_ROUNDS = 24
-"""bcrypt-pbkdf rounds of a new file: 178 ms a guess on the 2-core machine of docs/keys.md; OpenSSH's own default."""
+"""bcrypt-pbkdf rounds of a new file: 178 ms a guess where it was measured (docs/keys.md); OpenSSH's own default since 9.4."""
 MIN_KDF_ROUNDS = 16
-"""119 ms on the same machine; a file that is cheaper to guess is refused."""
+"""119 ms there; a file that is cheaper to guess is refused."""
 MAX_KDF_ROUNDS = 1024
 """About 8 s; a damaged or hostile count must not hang us."""
 

@@ -58,15 +58,21 @@ def names(folder: Path, suffix: str) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix)))
 
 
-def create(path: Path, data: bytes) -> None:
+def create(path: Path, data: bytes) -> bool:
     """Write a file that is not there yet, whole or not at all, mode 0600.
 
+    Returns:
+        Whether it was written; False where the name is taken, and then nothing has changed.
+
     Raises:
-        FileExistsError: another process was first; its file is untouched.
         KeyUnavailableError: it cannot be written.
     """
     with _written(path, data) as temporary:
-        path.hardlink_to(temporary)  # fails where the name is taken, in one step
+        try:
+            path.hardlink_to(temporary)  # looks and takes the name in one step, unlike rename
+        except FileExistsError:
+            return False
+    return True
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -79,19 +85,15 @@ def replace(path: Path, data: bytes) -> None:
         temporary.replace(path)
 
 
-def delete(path: Path) -> bool:
-    """Remove a file; whether it was there.
+def delete(path: Path) -> None:
+    """Remove a file, if it is there.
 
     Raises:
         KeyUnavailableError: it cannot be removed.
     """
     with _mapped(f"cannot remove {path}"):
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return False
+        path.unlink(missing_ok=True)
         _sync_folder(path.parent)
-    return True
 
 
 @contextlib.contextmanager
@@ -122,10 +124,8 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _mapped(what: str) -> Iterator[None]:
-    """Turn what the system says into our error; FileExistsError is the caller's to judge."""
+    """Turn what the system says into our error."""
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         raise KeyUnavailableError(f"{what}: {error.strerror or error}") from error

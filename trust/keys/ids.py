@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 SHORT_ID_DIGITS = 7
 EXAMPLE_KEYS_VARIABLE = "DOCKSEAL_ALLOW_EXAMPLE_KEYS"
-EXAMPLE_KEY_IDS: frozenset[str] = frozenset()
+EXAMPLE_KEY_IDS: frozenset[str] = frozenset(
+    {
+        "fee4db8890cdb2e840d87f1488425378c47866d2f02246e690286001605e30ed",
+        "35f0fa334749d25b6d5ccef2864c56ca4ba3f4b16e0f562a3adec52c4a134e6f",
+        "4ca7df743637c365c4e47d9d25c23cc49af263484b307143a590ba62403783e1",
+    }
+)
 """The ids of the keys in ``keys.example/``, whose passphrase is published."""
 
 _KEY_ID = re.compile(r"[0-9a-f]{64}\Z")

@@ -277,14 +277,21 @@ class KeyStore:
         public = formats.tuf_key(private.public_key(), "the key")
         created = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         key = StoredKey(label, key_id(public), public, purpose, created)
-        sealed = container.seal(private, passphrase)
-        try:
-            files.create(self._private_path(label), sealed)
-            files.create(self._public_path(label), _description(key))
-        except FileExistsError as error:
-            raise UsageError(f"there is a key {label!r} already: another process was first") from error
+        self._write(label, container.seal(private, passphrase), _description(key))
         self._signers[key.key_id] = _make_signer(private, key)
         return key
+
+    def _write(self, label: str, sealed: bytes, description: bytes) -> None:
+        """Both files or none; the private one takes the name."""
+        taken = UsageError(f"there is a key {label!r} already: another process was first")
+        if not files.create(self._private_path(label), sealed):
+            raise taken
+        try:
+            if not files.create(self._public_path(label), description):
+                raise taken
+        except BaseException:  # an interrupt too
+            files.delete(self._private_path(label))
+            raise
 
     def _read_private(self, key: StoredKey) -> bytes:
         """The private file, checked as far as it can be without the passphrase."""
