@@ -1,0 +1,228 @@
+"""The one adapter around python-tuf's client.
+
+``ngclient.Updater`` decides what TUF settles (spec section 5, "detailed client workflow"). It reads
+the clock, the disk and a URL; here it gets a clock of ours, an empty scratch folder and a fetcher
+that serves one state's files. Rollback memory is ours (:mod:`trust.memory`), so nothing of python-tuf's
+cache is kept. Two private names are used, ``_trusted_set`` and ``_load_targets``: the public interface
+neither takes a clock nor loads a role without looking for a target; tests/test_client.py holds them fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tuf.api import exceptions
+from tuf.api.metadata import Metadata, Root, Targets
+from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+
+from trust.errors import ExpiredError, TamperedError
+from trust.tuf import rules
+from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from tuf.api.metadata import Snapshot, TargetFile, Timestamp
+
+    from trust.tuf.state import Links, Terms
+
+_BASE_URL = "state:/"
+_MAX_ROOT_ROTATIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A state that verified, as the objects that python-tuf made of it; its age is not judged yet."""
+
+    state: State
+    root: Root
+    timestamp: Timestamp
+    snapshot: Snapshot
+    targets: Mapping[str, Targets]
+    terms: Terms
+    links: Links
+    identity: str
+    lookup: Callable[[str], TargetFile | None]
+    """Tag to target, by python-tuf's walk over the delegations (spec 5.6.7)."""
+
+    @property
+    def version(self) -> int:
+        """The state's version: that of its timestamp."""
+        return int(self.timestamp.version)
+
+    @property
+    def root_sha256(self) -> str:
+        """Hex digest of the newest root's bytes."""
+        return hashlib.sha256(self.state.root).hexdigest()
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Version by role, with the removed roles that the snapshot still lists."""
+        listed = {name.removesuffix(".json"): int(meta.version) for name, meta in self.snapshot.meta.items()}
+        return {
+            "root": int(self.root.version),
+            "timestamp": self.version,
+            "snapshot": int(self.snapshot.version),
+            **listed,
+        }
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Every tag that some role lists; which digest is trusted, only :attr:`lookup` says."""
+        return tuple(sorted({tag for targets in self.targets.values() for tag in targets.targets}))
+
+    def signers_of(self, tag: str) -> tuple[str, ...]:
+        """Every authorised role that signs for this tag the digest that its lookup yields (rule 8)."""
+        found = self.lookup(tag)
+        if found is None:
+            return ()
+        roles = {Targets.type: self.targets[Targets.type], **self.roles_for(tag)}
+        return tuple(
+            name
+            for name, targets in roles.items()
+            if tag in targets.targets and targets.targets[tag].hashes == found.hashes
+        )
+
+    def roles_for(self, tag: str) -> dict[str, Targets]:
+        """The delegated roles that may sign this tag, in order of precedence."""
+        found: dict[str, Targets] = {}
+        waiting = [self.targets[Targets.type]]
+        while waiting:
+            delegations = waiting.pop(0).delegations
+            names = [] if delegations is None else [name for name, _ in delegations.get_roles_for_target(tag)]
+            found.update({name: self.targets[name] for name in names})
+            waiting += [self.targets[name] for name in names]
+        return found
+
+    def expiry(self) -> dict[str, datetime]:
+        """When each role file expires, UTC."""
+        signed = {"root": self.root, "timestamp": self.timestamp, "snapshot": self.snapshot, **self.targets}
+        return {role: item.expires for role, item in signed.items()}
+
+
+class _StateFetcher(FetcherInterface):
+    """Serves a state's files. No generator: only python-tuf's errors leave it (rule 9)."""
+
+    def __init__(self, state: State) -> None:
+        self._files = state.files
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        data = self._files.get(url.removeprefix(_BASE_URL))
+        if data is None:
+            raise exceptions.DownloadHTTPError(f"the state has no {url.removeprefix(_BASE_URL)}", 404)
+        return iter([data])
+
+
+def verify_state(state: State, trusted_root: bytes) -> Verified:
+    """Verify a state in full, but for its age: expiry is judged last, by :func:`check_fresh`.
+
+    A writer never asks for its age (an idle repository is not a new one); a reader always does,
+    after what weighs more: a state that is both tampered with and expired is ``tampered``. So
+    python-tuf is given a clock at which nothing has expired. The caller has checked each file
+    with :func:`trust.tuf.rules.check_file`.
+
+    Args:
+        state: unverified.
+        trusted_root: a root file that the caller trusts; its own signatures are checked too.
+
+    Raises:
+        TamperedError: a signature, hash, length, version or format is wrong.
+    """
+    try:
+        return _refresh(state, trusted_root)
+    except (exceptions.RepositoryError, exceptions.DownloadError) as error:
+        raise TamperedError(f"the trust data does not verify: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        # python-tuf's parser lets these out on malformed fields; see its Metadata.from_dict
+        raise TamperedError(f"the trust data is malformed: {type(error).__name__}: {error}") from error
+
+
+def parse_root(data: bytes) -> Metadata[Root]:
+    """A root file as python-tuf reads it; unverified.
+
+    Raises:
+        TamperedError: it is none.
+    """
+    try:
+        metadata = Metadata[Root].from_bytes(data)
+    except exceptions.RepositoryError as error:
+        raise TamperedError(f"a root file is malformed: {error}") from error
+    if not isinstance(metadata.signed, Root):
+        raise TamperedError(f"a root file holds a file of type {metadata.signed.type!r}")
+    return metadata
+
+
+def check_fresh(verified: Verified, now: datetime, tag: str | None = None) -> None:
+    """The last step of a verification: nothing that a lookup of ``tag`` stands on has expired.
+
+    Args:
+        verified: by :func:`verify_state`.
+        now: UTC, with time zone.
+        tag: None asks for the four top-level roles alone.
+
+    Raises:
+        ExpiredError: a role file has expired.
+        TamperedError: the timestamp lives longer than the root allows (rule 7).
+    """
+    rules.check_timestamp(verified.timestamp, verified.terms, now)
+    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.roles_for(tag) if tag else ())
+    expired = {role: when for role, when in verified.expiry().items() if role in asked and now >= when}
+    if expired:
+        role, when = min(expired.items(), key=lambda item: item[1])
+        raise ExpiredError(
+            f"the trust data has expired: {role} was valid until {when:%Y-%m-%dT%H:%M:%SZ}, and now it is "
+            f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            hint="whoever publishes runs `dockseal repo refresh`, or pushes; until then a freeze cannot be ruled out",
+        )
+
+
+def _refresh(state: State, trusted_root: bytes) -> Verified:
+    config = UpdaterConfig(
+        max_root_rotations=_MAX_ROOT_ROTATIONS,
+        max_delegations=len(state.files),
+        root_max_length=MAX_ROLE_FILE_BYTES,
+        timestamp_max_length=MAX_ROLE_FILE_BYTES,
+        snapshot_max_length=MAX_ROLE_FILE_BYTES,
+        targets_max_length=MAX_ROLE_FILE_BYTES,
+    )
+    with tempfile.TemporaryDirectory(prefix="dockseal-") as scratch:
+        updater = Updater(scratch, _BASE_URL, fetcher=_StateFetcher(state), config=config, bootstrap=trusted_root)
+        trusted = updater._trusted_set  # noqa: SLF001 - see the module's docstring
+        trusted.reference_time = datetime.min.replace(tzinfo=UTC)
+        updater.refresh()
+        targets = {Targets.type: trusted.targets}
+        waiting = [(Targets.type, role) for role in _delegated(trusted.targets)]
+        while waiting:
+            parent, role = waiting.pop(0)
+            if role in targets:
+                raise TamperedError(f"the role {role!r} is delegated twice: expected one place for a name")
+            targets[role] = updater._load_targets(role, parent)  # noqa: SLF001 - likewise
+            waiting += [(role, child) for child in _delegated(targets[role])]
+    links, terms = rules.links_of(trusted.timestamp), rules.terms_of(trusted.root)
+    rules.check_newest_root(state, trusted.root, links)
+    rules.check_snapshot_bound(trusted.timestamp)
+    rules.check_snapshot(trusted.snapshot, targets, state)
+    return Verified(
+        state=state,
+        root=trusted.root,
+        timestamp=trusted.timestamp,
+        snapshot=trusted.snapshot,
+        targets=targets,
+        terms=terms,
+        links=links,
+        identity=identity_of(trusted.timestamp.to_dict()),
+        lookup=updater.get_targetinfo,
+    )
+
+
+def _delegated(targets: Targets) -> tuple[str, ...]:
+    delegations = targets.delegations
+    if delegations is None:
+        return ()
+    if delegations.succinct_roles is not None:
+        return tuple(delegations.succinct_roles.get_roles())
+    return tuple(delegations.roles or ())

@@ -1,0 +1,121 @@
+"""Which state a writer builds on: the pointer's, and what was announced after it.
+
+States form a graph (docs/publishing.md). A state that no other one covers is a *head*. Writers look
+past the pointer, so that a change which a killed writer announced is completed by the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust.errors import ConflictError, DocksealError, UnreachableError
+from trust.states import MAX_CANDIDATES, announced, read_announced
+from trust.tuf.state import COVERED_VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tuf.api.metadata import MetaFile
+
+    from trust.client import Verified
+    from trust.machine import Machine
+    from trust.oci.store import Store
+    from trust.read import Reader, Trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What was found: the state to build on, and the heads that are not part of it."""
+
+    base: Trusted
+    others: tuple[Trusted, ...] = ()
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The identities of the heads that the next state cannot include yet."""
+        return tuple(head.verified.identity for head in self.others)
+
+
+def covers(newer: Verified, older: Verified) -> bool:
+    """Whether ``newer`` lists ``older`` as an ancestor and in nothing falls below it."""
+    if older.identity not in dict(newer.links.covers) or newer.version <= older.version:
+        return False
+    if newer.root.version < older.root.version:
+        return False
+    return all(_reaches(newer.snapshot.meta.get(name), meta) for name, meta in older.snapshot.meta.items())
+
+
+def _reaches(new: MetaFile | None, old: MetaFile) -> bool:
+    """Whether a snapshot entry is at least as new: at equal versions, of equal hashes."""
+    if new is None:
+        return False
+    return new.version > old.version or (new.version == old.version and new.hashes == old.hashes)
+
+
+def find_heads(store: Store, reader: Reader, machine: Machine) -> Heads | None:
+    """The state to build on, or None where the repository has no trust data at all.
+
+    Of several heads those that stand on the pointer's state go first, then the larger (version,
+    identity): what somebody was told is live never loses.
+
+    Args:
+        store: scoped to the repository.
+        reader: reads it from this machine's standpoint.
+        machine: is told of states that were ignored.
+
+    Raises:
+        ConflictError: more candidates than can be looked at.
+        UntrustedRootError, TamperedError, RollbackError: the pointer's state is not acceptable.
+    """
+    pointer = reader.read_past_expiry()
+    states = announced(store)
+    if pointer is None and not states:
+        return None
+    known = set() if pointer is None else _hints(pointer.verified)
+    floor = 0 if pointer is None else pointer.verified.version - COVERED_VERSIONS
+    waiting = [item for item in states if item.version > floor and item.identity not in known]
+    if len(waiting) > MAX_CANDIDATES:
+        raise ConflictError(
+            f"{store.name} holds {len(waiting)} announced states that nothing covers: at most {MAX_CANDIDATES} are "
+            "looked at, so that nobody can keep writers busy for ever",
+            hint="remove the tags _trust.* that are not yours, or ask whoever may",
+        )
+    found = [] if pointer is None else [pointer]
+    for item in waiting:
+        trusted = _candidate(store, item.tag, reader, machine)
+        if trusted is not None:
+            found.append(trusted)
+    if not found:
+        return None
+    heads = uncovered(found)
+    preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
+    base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
+    return Heads(base, tuple(head for head in heads if head is not base))
+
+
+def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
+    """The heads among these states."""
+    unique = {item.verified.identity: item for item in states}.values()
+    return [item for item in unique if not any(covers(other.verified, item.verified) for other in unique)]
+
+
+def _stands_on(head: Trusted, pointer: Trusted) -> bool:
+    return covers(head.verified, pointer.verified)
+
+
+def _hints(verified: Verified) -> set[str]:
+    """The beginnings of the identities that need not be looked at, as they stand in the states' own tags."""
+    known = {verified.identity, *dict(verified.links.covers), *verified.links.pending}
+    return {identity[:12] for identity in known}
+
+
+def _candidate(store: Store, tag: str, reader: Reader, machine: Machine) -> Trusted | None:
+    """An announced state, if it verifies; else it is ignored, with a warning (anybody who may push can announce)."""
+    try:
+        return reader.trust(read_announced(store, tag, reader.cached))
+    except UnreachableError:
+        raise
+    except DocksealError as error:
+        machine.warn(f"ignored the announced state {tag}: {error}")
+        return None

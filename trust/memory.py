@@ -1,0 +1,139 @@
+"""What this machine saw of a repository: the memory against rollback (TUF spec 5.3.10 to 5.6.6).
+
+python-tuf's own cache forgets versions when a root rotates, and stores a timestamp before it has
+checked what hangs on it. This memory keeps, per repository, the highest version of every role and
+the newest root; it changes only when a whole state has verified, and never falls.
+
+The files of the last verified state are kept by their sha256. A file that is there was checked
+by rules 1 to 3 for this repository, so it is neither fetched nor checked again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from trust import strictjson
+from trust.digest import Digest
+from trust.errors import RollbackError, TamperedError, UsageError
+from trust.files import locked, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from trust.client import Verified
+
+_SCHEMA = 1
+_BLOB_NAME = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen last. ``versions`` holds the highest version per role; ``anchor`` the pin it stood on."""
+
+    anchor: str
+    identity: str
+    root: Digest
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+
+class Memory:
+    """The memory of one repository, in a folder of its own under ``cache``. The constructor does no I/O."""
+
+    def __init__(self, cache: Path, repository: str) -> None:
+        self._folder = cache / "trust" / quote(repository, safe="")
+        self._repository = repository
+
+    def seen(self) -> Seen | None:
+        """What was seen, or None on the first time.
+
+        Raises:
+            UsageError: the file is damaged; forgetting it in silence would forget a rollback.
+        """
+        path = self._folder / "seen.json"
+        try:
+            body = strictjson.loads_object(path.read_bytes(), str(path))
+            versions = body["versions"]
+            if body["schema"] != _SCHEMA or not isinstance(versions, dict):
+                raise TamperedError(f"{path} has an unknown form")
+            return Seen(
+                str(body["anchor"]),
+                str(body["identity"]),
+                Digest(str(body["root"])),
+                {str(role): int(str(version)) for role, version in versions.items()},
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, ValueError, TamperedError) as error:
+            raise UsageError(
+                f"the memory of {self._repository} cannot be read: {error}",
+                hint=f"look at {path}; removing it forgets what was seen, and with it the protection against rollback",
+            ) from error
+
+    def file(self, digest: Digest) -> bytes | None:
+        """A role file of the last verified state, checked against its digest; None where it is not there."""
+        try:
+            data = (self._folder / "files" / digest.hex).read_bytes()
+        except OSError:
+            return None
+        return data if Digest.of(data) == digest else None
+
+    def check(self, verified: Verified, anchor: str) -> None:
+        """Nothing is older than what was seen (rule 5).
+
+        Where somebody changed the pin to a root that what was seen never stood on, the repository was
+        made anew, and the old memory says nothing of it.
+
+        Raises:
+            RollbackError: a role, the root, or the state itself is older, or another of the same version.
+        """
+        seen = self.seen()
+        if seen is None or (seen.anchor != anchor and not _holds(verified, seen.root)):
+            return
+        found = verified.versions
+        for role, version in seen.versions.items():
+            if role not in found:
+                raise RollbackError(f"{role} has vanished from the trust data: version {version} was seen before")
+            if found[role] < version:
+                raise RollbackError(
+                    f"the trust data was rolled back: {role} is version {found[role]}, and {version} was seen before"
+                )
+        if found["timestamp"] == seen.versions["timestamp"] and verified.identity != seen.identity:
+            raise RollbackError(
+                f"the trust data is a fork of what was seen: two states of version {verified.version}, "
+                f"{seen.identity[:12]} before and {verified.identity[:12]} now"
+            )
+
+    def keep(self, verified: Verified, anchor: str) -> None:
+        """Remember a verified state. Another process may have seen more: versions never fall.
+
+        Raises:
+            RollbackError: another process has seen a newer state meanwhile.
+        """
+        with locked(self._folder / ".lock"):
+            self.check(verified, anchor)
+            files = {Digest.of(data): data for data in verified.state.files.values()}
+            folder = self._folder / "files"
+            for digest, data in files.items():
+                if self.file(digest) is None:
+                    write_atomically(folder / digest.hex, data)
+            body = {
+                "schema": _SCHEMA,
+                "repository": self._repository,
+                "anchor": anchor,
+                "identity": verified.identity,
+                "root": str(Digest.of(verified.state.root)),
+                "versions": verified.versions,
+            }
+            write_atomically(self._folder / "seen.json", json.dumps(body, indent=1).encode())
+            for path in folder.iterdir():
+                if _BLOB_NAME.match(path.name) and Digest.from_hex(path.name) not in files:
+                    path.unlink(missing_ok=True)
+
+
+def _holds(verified: Verified, root: Digest) -> bool:
+    return any(Digest.of(data) == root for data in verified.state.roots)

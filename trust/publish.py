@@ -1,0 +1,87 @@
+"""Publishing a state: announce it, look again, point at it, look again (docs/publishing.md).
+
+At every point a crash leaves the old pointer with the old trust, or an announced state that the next
+writer completes. A registry has no locks: where another writer was faster, this one notices and says
+so, and nothing of either is lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trust.client import check_fresh, verify_state
+from trust.errors import ConflictError, UnsignedError
+from trust.heads import find_heads
+from trust.read import Trusted
+from trust.states import POINTER_TAG, announce, encode, point
+from trust.tuf.rules import check_file
+
+if TYPE_CHECKING:
+    from trust.digest import Digest
+    from trust.machine import Machine
+    from trust.oci.store import Store
+    from trust.pins import Pin
+    from trust.read import Reader
+    from trust.tuf.state import State
+
+
+def check_planned(state: State, pin: Pin, machine: Machine, repository: str, expected: dict[str, Digest | None]) -> Trusted:
+    """A state that is to be published, verified as every reader will: a mistake of ours must not go live.
+
+    Args:
+        state: just made.
+        pin: the one it must verify under.
+        machine: for the time.
+        repository: the name it must bear, unless the pin says another.
+        expected: what each tag must resolve to (None: nothing).
+
+    Raises:
+        UnsignedError: a tag would resolve to something else, since another role goes before.
+        TamperedError, ExpiredError: readers would refuse it.
+    """
+    for name, data in state.files.items():
+        check_file(name, data, pin.signed_name(repository))
+    verified = verify_state(state, pin.starting_root(state))
+    for tag, digest in expected.items():
+        check_fresh(verified, machine.now, tag)
+        found = verified.lookup(tag)
+        if (found and found.hashes.get("sha256")) != (digest and digest.hex):
+            raise UnsignedError(
+                f"the tag {tag!r} would still resolve to {found and found.hashes}: expected {digest}",
+                hint="another role signs this tag and goes before; see `dockseal inspect`",
+            )
+    check_fresh(verified, machine.now)
+    return Trusted(verified, pin, encode(state).digest)
+
+
+def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted) -> None:
+    """Announce a planned state and make the pointer name it.
+
+    Raises:
+        ConflictError: another writer was there at the same time. This state stays announced, under
+            its own tag; running the same command again builds on what won.
+        UnreachableError: the store did not answer; running again is safe.
+    """
+    manifest = announce(store, planned.verified.state, planned.verified.version)
+    _check_alone(store, reader, machine, planned)
+    point(store, manifest)
+    _check_alone(store, reader, machine, planned)
+    pointed = store.resolve(POINTER_TAG)
+    if pointed != manifest.digest:
+        raise _conflict(store, f"{POINTER_TAG} is now {pointed}")
+    reader.remember(planned)
+
+
+def _check_alone(store: Store, reader: Reader, machine: Machine, planned: Trusted) -> None:
+    heads = find_heads(store, reader, machine)
+    if heads is None or heads.others or heads.base.verified.identity != planned.verified.identity:
+        others = [] if heads is None else [heads.base, *heads.others]
+        names = [head.verified.identity[:12] for head in others if head.verified.identity != planned.verified.identity]
+        raise _conflict(store, f"it announced {', '.join(names) or 'a state that this machine cannot verify'}")
+
+
+def _conflict(store: Store, what: str) -> ConflictError:
+    return ConflictError(
+        f"another writer publishes to {store.name} at the same time: {what}; nothing was lost, and no image tag was moved",
+        hint="run the same command again: it builds on what is there now",
+    )

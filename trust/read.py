@@ -1,0 +1,160 @@
+"""Reading trust: from a state in a store to one that verified from this machine's standpoint.
+
+The order of the checks is that of the verdicts: no trust data, the root, what was tampered with,
+what was rolled back, what has expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust.client import Verified, check_fresh, parse_root, verify_state
+from trust.digest import Digest
+from trust.errors import RollbackError, UnsignedError, UntrustedRootError
+from trust.pins import Pin
+from trust.states import read_pointer
+from trust.tuf.rules import check_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trust.machine import Machine
+    from trust.memory import Seen
+    from trust.oci.store import Store
+    from trust.states import StoredState
+    from trust.tuf.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """A verified state, the pin it stands on, and the digest of the manifest that holds it."""
+
+    verified: Verified
+    pin: Pin
+    digest: Digest
+
+
+class Reader:
+    """Reads one repository's trust data from one machine's standpoint. The constructor does no I/O."""
+
+    def __init__(self, store: Store, machine: Machine, own_keys: Callable[[set[str]], bool] | None = None) -> None:
+        """Make a reader.
+
+        Args:
+            store: scoped to the repository.
+            machine: the standpoint.
+            own_keys: for writers: whether all these keys are held here. A root that only this machine
+                could have made is its own, also where a crash came between its making and its pin.
+        """
+        self._machine = machine
+        self._store = store
+        self._own_keys = own_keys
+        self._memory = machine.memory(store.repository)
+
+    def read(self, tag: str | None = None) -> Trusted:
+        """The current state, verified in full and fresh; then, and only then, it is remembered.
+
+        Args:
+            tag: what is to be looked up in it: the roles that may sign it must be fresh too.
+
+        Raises:
+            UnsignedError, UntrustedRootError, TamperedError, RollbackError, ExpiredError: the verdict.
+        """
+        trusted = self.read_past_expiry()
+        if trusted is None:
+            raise self.nothing_there()
+        check_fresh(trusted.verified, self._machine.now, tag)
+        self.remember(trusted)
+        return trusted
+
+    def read_past_expiry(self) -> Trusted | None:
+        """The current state, verified but for its age, for writers and status pages; None where there is none.
+
+        Raises:
+            UntrustedRootError, TamperedError, RollbackError: the verdict.
+        """
+        stored = read_pointer(self._store, self.cached)
+        if stored is None:
+            return None
+        trusted = self.trust(stored)
+        self._memory.check(trusted.verified, _anchor(trusted.pin))
+        return trusted
+
+    def trust(self, stored: StoredState, pin: Pin | None = None) -> Trusted:
+        """Verify a state under ``pin``, or the one of this machine, but for its age and what was seen.
+
+        Raises:
+            UntrustedRootError, TamperedError, RollbackError: the verdict.
+        """
+        pin = pin or self._pin(stored.state)
+        seen = self._memory.seen()
+        anchor = _anchor(pin)
+        known = seen if seen is not None and seen.anchor == anchor else None
+        self._check_files(stored.state, pin.signed_name(self._store.repository), known)
+        start = None if known is None else self._memory.file(known.root)
+        verified = verify_state(stored.state, start or pin.starting_root(stored.state))
+        self._machine.refuse_example_keys(set(verified.root.keys))
+        pin.check_floors(verified)
+        return Trusted(verified, pin, stored.digest)
+
+    def remember(self, trusted: Trusted) -> None:
+        """Keep a state that verified in full; a root trusted on first use is pinned now.
+
+        Raises:
+            RollbackError: another process has seen a newer one meanwhile.
+        """
+        machine, repository = self._machine, self._store.repository
+        self._memory.keep(trusted.verified, _anchor(trusted.pin))
+        if machine.pin(repository) is None:
+            machine.save_pin(trusted.pin)
+            machine.warn(f"pinned {repository} to the root {trusted.pin.root}")
+
+    def cached(self, digest: Digest) -> bytes | None:
+        """A role file that this machine has; its bytes are what the digest says."""
+        return self._memory.file(digest)
+
+    def nothing_there(self) -> UnsignedError | RollbackError:
+        """The verdict where a store holds no trust data."""
+        if self._memory.seen() is not None:
+            return RollbackError(
+                f"{self._store.name} holds no trust data any more: it was signed when this machine last looked",
+                hint="a retention policy must spare the tags _trust*; a copy or a backup brings the trust data back",
+            )
+        return UnsignedError(
+            f"{self._store.name} holds no trust data: nothing in it is signed",
+            hint="`dockseal push` signs while pushing, `dockseal sign` signs what is there",
+        )
+
+    def _pin(self, state: State) -> Pin:
+        repository = self._store.repository
+        pin = self._machine.pin(repository)
+        if pin is not None:
+            return pin
+        first = Digest.of(state.roots[0])
+        if self._machine.trust_on_first_use or (self._own_keys is not None and self._own_keys(root_key_ids(state))):
+            return Pin(repository, root=first)
+        raise UntrustedRootError(
+            f"no root of trust is pinned for {repository}: it offers {first}",
+            hint="ask its owner for the fingerprint, then pin it: "
+            f'[[pin]] repository = "{repository}" root = "sha256:…" in config.toml, or --root FILE; '
+            "--trust-on-first-use believes what is there now",
+        )
+
+    def _check_files(self, state: State, repository: str, known: Seen | None) -> None:
+        for name, data in state.files.items():
+            if known is None or self._memory.file(Digest.of(data)) is None:
+                check_file(name, data, repository)
+
+
+def root_key_ids(state: State) -> set[str]:
+    """The ids that the first root names for its own role; unverified until the state is.
+
+    Raises:
+        TamperedError: the root is malformed.
+    """
+    return set(parse_root(state.roots[0]).signed.roles["root"].keyids)
+
+
+def _anchor(pin: Pin) -> str:
+    return pin.anchor if pin.signed_as is None else f"{pin.anchor} as {pin.signed_as}"

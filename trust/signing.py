@@ -1,0 +1,58 @@
+"""From a role to those who sign for it on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trust.errors import KeyUnavailableError, UnsignedError
+from trust.keys.ids import EXAMPLE_KEY_IDS, short_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Role
+
+    from trust.keys.store import KeyStore, StoredKey
+
+
+class KeySigning:
+    """Signs with the keys of a :class:`KeyStore`; each is unlocked when it is first needed."""
+
+    def __init__(self, keys: KeyStore, *, allow_example_keys: bool) -> None:
+        self._keys = keys
+        self._allow_example_keys = allow_example_keys
+
+    def held(self, role: Role) -> tuple[StoredKey, ...]:
+        """The keys of the role that this machine has."""
+        found = [self._keys.get(key_id) for key_id in role.keyids]
+        return tuple(key for key in found if key is not None)
+
+    def can_sign(self, role: Role) -> bool:
+        """Whether enough of its keys are here; whether they can be unlocked is not known yet."""
+        return len(self.held(role)) >= role.threshold
+
+    def __call__(self, role_name: str, role: Role) -> Sequence[Signer]:
+        """As many signers as the role's threshold asks for.
+
+        Raises:
+            UnsignedError: fewer than the threshold are here.
+            KeyUnavailableError: one of them cannot be used: a wrong passphrase, an example key.
+        """
+        held = self.held(role)
+        if len(held) < role.threshold:
+            ids = ", ".join(short_id(key_id) for key_id in role.keyids)
+            raise UnsignedError(
+                f"this machine cannot sign as {role_name}: {role.threshold} of the keys {ids} are needed, "
+                f"and it holds {len(held)}",
+                hint="`dockseal key list` shows the keys that are here, `dockseal key load FILE` brings one",
+            )
+        used = held[: role.threshold]
+        for key in used:
+            if key.key_id in EXAMPLE_KEY_IDS and not self._allow_example_keys:
+                raise KeyUnavailableError(
+                    f"the key {key.label} ({key.short}) is a published example: everybody can sign with it",
+                    hint="make one of your own: dockseal key generate NAME; "
+                    "or set DOCKSEAL_ALLOW_EXAMPLE_KEYS=1 for a trial",
+                )
+        return [self._keys.signer(key) for key in used]

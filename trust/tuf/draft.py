@@ -1,0 +1,185 @@
+"""The next state: what changes, in which role, and the files that follow from it. Pure but for signing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from tuf.api.metadata import Root, Snapshot, Targets
+
+from trust.tuf import roles
+from trust.tuf.state import COVERED_VERSIONS, Links, State, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Role
+
+    from trust.tuf.roles import RoleKeys, Target
+
+
+class Base(Protocol):
+    """What a draft needs of the verified state that it stands on."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def root(self) -> Root: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def targets(self) -> Mapping[str, Targets]: ...
+    @property
+    def terms(self) -> Terms: ...
+    @property
+    def links(self) -> Links: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+
+class Signing(Protocol):
+    """Finds the signers of a role.
+
+    Raises:
+        UnsignedError: fewer than the threshold are at hand.
+        KeyUnavailableError: one that is at hand cannot be used.
+    """
+
+    def __call__(self, role_name: str, role: Role) -> Sequence[Signer]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to change: targets put and tags dropped, by role; and the roles to be signed again as they are."""
+
+    put: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    drop: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renew: frozenset[str] = frozenset()
+
+    @property
+    def targets_roles(self) -> frozenset[str]:
+        """The roles whose targets file is written again."""
+        return frozenset(self.put) | frozenset(self.drop) | (self.renew - {"root", "snapshot", "timestamp"})
+
+
+def first_state(
+    terms: Terms, keys: Mapping[str, RoleKeys], targets: Iterable[Target], signing: Signing, now: datetime
+) -> State:
+    """Version 1 of everything."""
+    root = roles.make_root(terms, keys, now)
+    signed_root = roles.sign(root, signing("root", root.roles["root"]))
+    top = Targets(
+        version=1,
+        expires=roles.expiry(terms, "targets", now),
+        targets={target.tag: target.to_file() for target in targets},
+    )
+    files = {Targets.type: (1, roles.sign(top, signing("targets", root.roles["targets"])))}
+    snapshot = roles.make_snapshot(1, files, terms, now)
+    return _finish([signed_root], root, files, snapshot, _Place(1, terms), signing, now)
+
+
+def next_state(base: Base, change: Change, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()) -> State:
+    """The state after ``base``, one version on.
+
+    Args:
+        base: verified.
+        change: an empty one makes a new snapshot and timestamp alone.
+        signing: gives the signers of each role that is written.
+        now: UTC.
+        pending: identities of heads that are not part of this state; they join those of the base.
+    """
+    roots, root = list(base.state.roots), base.root
+    if "root" in change.renew:
+        root = _renewed_root(base, now)
+        roots.append(roles.sign(root, signing("root", root.roles["root"])))
+    files: dict[str, tuple[int, bytes]] = {}
+    for name, old in base.targets.items():
+        files[name] = (int(old.version), base.state.role(name))
+        if name in change.targets_roles:
+            new = _changed(old, change.put.get(name, ()), change.drop.get(name, ()))
+            new.version, new.expires = old.version + 1, roles.expiry(base.terms, name, now)
+            files[name] = (new.version, roles.sign(new, signing(name, _role_of(name, root, base.targets))))
+    snapshot = roles.make_snapshot(int(base.snapshot.version) + 1, files, base.terms, now)
+    snapshot.meta = dict(base.snapshot.meta) | snapshot.meta  # a removed role keeps its last version (rule 6)
+    version = base.version + 1
+    place = _Place(
+        version,
+        base.terms,
+        parents=(base.identity,),
+        covers=_covers(base, version),
+        pending=tuple(dict.fromkeys(base.links.pending + pending)),
+    )
+    return _finish(roots, root, files, snapshot, place, signing, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a state stands in the graph of states."""
+
+    version: int
+    terms: Terms
+    parents: tuple[str, ...] = ()
+    covers: tuple[tuple[str, int], ...] = ()
+    pending: tuple[str, ...] = ()
+
+
+def _finish(  # noqa: PLR0917 - one value a file of the state
+    roots: Sequence[bytes],
+    root: Root,
+    files: Mapping[str, tuple[int, bytes]],
+    snapshot: Snapshot,
+    place: _Place,
+    signing: Signing,
+    now: datetime,
+) -> State:
+    from trust.digest import Digest
+
+    signed_snapshot = roles.sign(snapshot, signing("snapshot", root.roles["snapshot"]))
+    links = Links(
+        place.terms.repository,
+        int(root.version),
+        Digest.of(roots[-1]).hex,
+        place.parents,
+        place.covers,
+        place.pending,
+    )
+    timestamp = roles.make_timestamp(
+        place.version, int(snapshot.version), signed_snapshot, links, place.terms, now
+    )
+    signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
+    return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
+
+
+def _renewed_root(base: Base, now: datetime) -> Root:
+    root = Root.from_dict(base.root.to_dict())
+    root.version += 1
+    root.expires = roles.expiry(base.terms, "root", now)
+    return root
+
+
+def _changed(old: Targets, put: Iterable[Target], drop: Iterable[str]) -> Targets:
+    new = Targets.from_dict(old.to_dict())
+    for tag in drop:
+        new.targets.pop(tag, None)
+    new.targets.update({target.tag: target.to_file() for target in put})
+    return new
+
+
+def _role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
+    if name in root.roles:
+        return root.roles[name]
+    for parent in targets.values():
+        delegations = parent.delegations
+        if delegations is not None and delegations.roles is not None and name in delegations.roles:
+            return delegations.roles[name]
+    raise KeyError(name)
+
+
+def _covers(base: Base, version: int) -> tuple[tuple[str, int], ...]:
+    """All ancestors of the last 64 versions, newest first."""
+    ancestors = {base.identity: base.version} | dict(base.links.covers)
+    return tuple((name, number) for name, number in ancestors.items() if number > version - COVERED_VERSIONS - 1)

@@ -1,0 +1,120 @@
+"""Role files in the making: bytes out, signed by the signers that are handed in. No I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from trust.digest import Digest
+from trust.tuf.state import EXTENSION, TIMESTAMP_FILE, Links, State, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from securesystemslib.signer import Key, Signer
+    from tuf.api.metadata import Signed
+
+TOP_LEVEL_ROLES = ("root", "targets", "snapshot", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleKeys:
+    """Who signs a role: public keys and how many of them must."""
+
+    keys: tuple[Key, ...]
+    threshold: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a tag is signed to mean.
+
+    ``length`` is the manifest's size in bytes, ``signed_at`` UTC.
+    """
+
+    tag: str
+    digest: Digest
+    length: int
+    media_type: str
+    signed_at: datetime
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def to_file(self) -> TargetFile:
+        """As TUF's TARGETS object (spec 4.5)."""
+        custom = {
+            "mediaType": self.media_type,
+            "signedAt": rfc3339(self.signed_at),
+            "annotations": dict(self.annotations),
+        }
+        return TargetFile(self.length, {"sha256": self.digest.hex}, self.tag, {"custom": custom})
+
+
+def rfc3339(moment: datetime) -> str:
+    """``2026-11-24T09:30:00Z``: RFC 3339, UTC, whole seconds."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def expiry(terms: Terms, role: str, now: datetime) -> datetime:
+    """When a role file that is signed now expires; whole seconds, as TUF wants them."""
+    return now.replace(microsecond=0) + timedelta(days=terms.period(role).expires_days)
+
+
+def make_root(terms: Terms, roles: Mapping[str, RoleKeys], now: datetime) -> Root:
+    """Version 1 of a root, unsigned."""
+    keys = {key.keyid: key for role in roles.values() for key in role.keys}
+    root_roles = {name: Role([key.keyid for key in role.keys], role.threshold) for name, role in roles.items()}
+    return Root(
+        version=1,
+        expires=expiry(terms, "root", now),
+        keys=keys,
+        roles=root_roles,
+        consistent_snapshot=True,
+        unrecognized_fields={EXTENSION: terms.to_json()},
+    )
+
+
+def make_snapshot(version: int, targets: Mapping[str, tuple[int, bytes]], terms: Terms, now: datetime) -> Snapshot:
+    """A snapshot that binds each targets file (role -> version, bytes) by length and sha256, unsigned."""
+    meta = {f"{role}.json": meta_of(number, data) for role, (number, data) in targets.items()}
+    return Snapshot(version=version, expires=expiry(terms, "snapshot", now), meta=meta)
+
+
+def make_timestamp(  # noqa: PLR0917 - one value a field of the file
+    version: int, snapshot_version: int, snapshot: bytes, links: Links, terms: Terms, now: datetime
+) -> Timestamp:
+    """A timestamp that binds the snapshot by length and sha256, unsigned."""
+    return Timestamp(
+        version=version,
+        expires=expiry(terms, "timestamp", now),
+        snapshot_meta=meta_of(snapshot_version, snapshot),
+        unrecognized_fields={EXTENSION: links.to_json()},
+    )
+
+
+def meta_of(version: int, data: bytes) -> MetaFile:
+    """The METAFILES entry of a role file (spec 4.4)."""
+    return MetaFile(version, len(data), {"sha256": Digest.of(data).hex})
+
+
+def sign(signed: Signed, signers: Sequence[Signer]) -> bytes:
+    """The role file: compact JSON, signed by all of ``signers``.
+
+    Raises:
+        KeyUnavailableError: a key cannot sign.
+    """
+    metadata = Metadata(signed)
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def assemble(roots: Sequence[bytes], targets: Mapping[str, tuple[int, bytes]], snapshot: tuple[int, bytes], timestamp: bytes) -> State:
+    """The state that these role files make."""
+    files = [(f"{number}.root.json", data) for number, data in enumerate(roots, start=1)]
+    files += [(f"{version}.{role}.json", data) for role, (version, data) in targets.items()]
+    files += [(f"{snapshot[0]}.snapshot.json", snapshot[1]), (TIMESTAMP_FILE, timestamp)]
+    return State.of(files)
