@@ -21,8 +21,14 @@ from trust.digest import Digest
 from trust.errors import MissingError, TamperedError, UsageError
 from trust.oci.final import image_of
 from trust.oci.image import Image, SourceLayer
-from trust.oci.layout import REF_NAME
-from trust.oci.manifest import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest
+from trust.oci.layout import REF_NAME, Layout
+from trust.oci.manifest import (
+    MAX_CONFIG_BYTES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+)
 from trust.oci.reference import Reference
 from trust.oci.tarball import Tarball
 from trust.oci.verified import VerifiedReader
@@ -266,3 +272,18 @@ def _same_name(text: str, wanted: Reference) -> bool:
         return Reference.parse(text).with_default_tag() == wanted
     except UsageError:
         return False
+
+
+# Layouts
+
+
+def read_layout(layout: Layout, tag: str | None = None, *, platform: str | None = None) -> Image:
+    """An image of a layout folder; without a tag, the only one.
+
+    Raises:
+        MissingError: no such folder, tag or blob.
+        UsageError: it has several images, and no tag was given.
+        TamperedError: it is damaged.
+    """
+    entry = choose_entry(layout.entries(), tag, layout.name)
+    return image_of(layout, entry.digest, platform=platform)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from trust import strictjson
-from trust.errors import MissingError, TamperedError
+from trust.errors import MissingError, TamperedError, UsageError
 from trust.oci.image import Image, SourceLayer
 from trust.oci.manifest import MAX_CONFIG_BYTES
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trust.digest import Digest
     from trust.oci.manifest import Descriptor, Manifest
-    from trust.oci.store import Tag
+    from trust.oci.store import Store, Tag
 
 MAX_IMAGES = 1000
 """What one index may list, indexes in it included."""
@@ -93,7 +93,7 @@ def _final(store: ImageStore, manifest: Manifest, seen: set[Digest]) -> Image:
             children.append(_final(store, child, seen))
         return Image(b"", (), manifest, tuple(children))
     config = store.read_blob(cast("Descriptor", manifest.config), MAX_CONFIG_BYTES)
-    layers = tuple(SourceLayer(_LazyBlob(store, layer), layer.size, descriptor=layer) for layer in manifest.layers)
+    layers = tuple(SourceLayer(LazyBlob(store, layer), layer.size, descriptor=layer) for layer in manifest.layers)
     return Image(config, layers, manifest)
 
 
@@ -111,13 +111,14 @@ def _fits(found: str, wanted: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _LazyBlob:
+class LazyBlob:
     """Opens a store's blob as often as it is called."""
 
     store: ImageStore
     descriptor: Descriptor
 
     def __call__(self) -> BinaryIO:
+        """The blob as a stream, whose close ends what the store holds open for it."""
         return cast("BinaryIO", _HeldBlob(self.store.open_blob(self.descriptor)))
 
 
@@ -145,3 +146,31 @@ class _HeldBlob(io.RawIOBase):
         if not self.closed:
             self._context.close()
         super().close()
+
+
+def put_image(image: Image, store: Store, tag: Tag | None = None) -> None:
+    """Store a final image: layers and config, then the manifest with its tag. Foreign layers stay where they are.
+
+    Raises:
+        TamperedError: the source gives other bytes than the manifest says.
+    """
+    manifest = manifest_of(image)
+    for child in image.images:
+        put_image(child, store)
+    for layer in image.layers:
+        if layer.descriptor is not None and not layer.descriptor.is_foreign:
+            store.put_blob(layer.descriptor, layer.open)
+    if manifest.config is not None:
+        store.put_blob(manifest.config, lambda: io.BytesIO(image.config))
+    store.put_manifest(manifest, tag)
+
+
+def manifest_of(image: Image) -> Manifest:
+    """The manifest of a final image.
+
+    Raises:
+        UsageError: it is not final.
+    """
+    if image.manifest is None:
+        raise UsageError("the image has no manifest yet: expected one whose layers are compressed")
+    return image.manifest

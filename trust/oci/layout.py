@@ -37,10 +37,10 @@ REF_NAME = "org.opencontainers.image.ref.name"
 GC_GRACE_SECONDS = 3600
 """A younger blob is never collected: its manifest may still be on the way."""
 
-_MARKER = "oci-layout"
+MARKER = "oci-layout"
 _INDEX = "index.json"
 _BLOBS = ("blobs", "sha256")
-_MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
+MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_MARKER_BYTES = 4096
 
 
@@ -54,10 +54,14 @@ class Layout:
         repository: the trust repository's name; the folder's absolute path by default.
         prefix: what stands before the tag in ``ref.name``. Entries without it are not seen, so several
             repositories share a folder (the local store).
+        name: how people name it; ``oci:FOLDER`` by default.
     """
 
-    def __init__(self, folder: Path, *, repository: str | None = None, prefix: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, repository: str | None = None, prefix: str = "", name: str | None = None
+    ) -> None:
         self._folder = Folder(folder)
+        self._name = name
         self._repository = repository
         self._prefix = prefix
 
@@ -68,8 +72,8 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """``oci:FOLDER``."""
-        return f"oci:{self.path}"
+        """``oci:FOLDER``, or the name it was given."""
+        return f"oci:{self.path}" if self._name is None else self._name
 
     @property
     def repository(self) -> str:
@@ -239,14 +243,14 @@ class Layout:
 
     def _check_marker(self) -> None:
         try:
-            raw = self._folder.read(_MARKER, max_bytes=_MAX_MARKER_BYTES)
+            raw = self._folder.read(MARKER, max_bytes=_MAX_MARKER_BYTES)
         except MissingError as error:
             if {_INDEX, _BLOBS[0]} & set(self._folder.list()):
-                raise TamperedError(f"{self.path} is damaged: an image layout has a file {_MARKER}") from error
+                raise TamperedError(f"{self.path} is damaged: an image layout has a file {MARKER}") from error
             raise MissingError(f"there is no image layout at {self.path}") from error
-        version = strictjson.loads_object(raw, str(self.path / _MARKER)).get("imageLayoutVersion")
+        version = strictjson.loads_object(raw, str(self.path / MARKER)).get("imageLayoutVersion")
         if not isinstance(version, str) or not version.startswith("1."):
-            raise TamperedError(f"{self.path / _MARKER} names the layout version {version!r}: expected 1.0.0")
+            raise TamperedError(f"{self.path / MARKER} names the layout version {version!r}: expected 1.0.0")
 
     def _read_index(self) -> bytes:
         self._check_marker()
@@ -288,17 +292,17 @@ class Layout:
         """Make an empty layout where nothing is; complete one whose maker was killed; leave any other alone."""
         self._folder.make()
         names = set(self._folder.list())
-        if {_MARKER, _INDEX, _BLOBS[0]} <= names:
+        if {MARKER, _INDEX, _BLOBS[0]} <= names:
             return
         foreign = sorted(name for name in names if not name.startswith(OWN_PREFIX))
-        if _MARKER not in names and foreign:
+        if MARKER not in names and foreign:
             raise UsageError(
                 f"{self.path} is no image layout, but holds other files: {', '.join(foreign[:3])}",
                 hint="name a new or an empty folder",
             )
         with self._folder.locked():  # in this order: see _read_index
-            if self._folder.status(_MARKER) is None:
-                self._folder.write([_MARKER_BYTES], _MARKER)
+            if self._folder.status(MARKER) is None:
+                self._folder.write([MARKER_BYTES], MARKER)
             if self._folder.status(_INDEX) is None:
                 if _BLOBS[0] in self._folder.list():
                     raise TamperedError(f"{self.path} is damaged: it has no {_INDEX}")
@@ -343,18 +347,17 @@ class Layout:
     def _reachable(self) -> set[Digest]:
         """Every digest that the entries lead to, through indexes and images."""
         found: set[Digest] = set()
+        walked: set[Digest] = set()  # apart from found: one manifest's layer may be another manifest
         left = list(self.entries())
         while left:
             entry = left.pop()
-            if entry.digest in found:
-                continue
             found.add(entry.digest)
-            if entry.media_type in MANIFEST_TYPES and self.has_blob(
-                entry.digest
-            ):  # an index may list images that are not here
-                manifest = self._load(entry.digest, entry)
-                left.extend(manifest.manifests)
-                found.update(part.digest for part in (manifest.config, *manifest.layers) if part is not None)
+            if entry.digest in walked or entry.media_type not in MANIFEST_TYPES or not self.has_blob(entry.digest):
+                continue  # an index may list images that are not here
+            walked.add(entry.digest)
+            manifest = self._load(entry.digest, entry)
+            left.extend(manifest.manifests)
+            found.update(part.digest for part in (manifest.config, *manifest.layers) if part is not None)
         return found
 
     def _collect(self, now: float, *names: str) -> int:
