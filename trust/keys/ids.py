@@ -144,7 +144,7 @@ def _types_of(keytype: str) -> tuple[type, ...]:
     """The classes that a TUF ``keytype`` may hold; none for an unknown one."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-    if keytype == "mldsa":
+    if keytype == "ml-dsa":
         return (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
     if keytype == "ecdsa" or keytype.startswith("ecdsa-sha2-nistp"):  # the latter: as older TUF tools name it
         return (ec.EllipticCurvePublicKey,)
