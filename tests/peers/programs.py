@@ -96,9 +96,10 @@ def install() -> None:
     """Install what is missing, where this is Debian and we are root; tell what stays missing."""
     packages = sorted({p.package for p in PROGRAMS if p.path() is None and not isinstance(p, NodeModule)})
     if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"installing the peers that are missing: {' '.join(packages)}", flush=True)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-            subprocess.run(["apt-get", "-qq", *arguments], env=environment, check=True)
+            subprocess.run(["apt-get", "-qq", *arguments], env=environment, stdout=subprocess.DEVNULL, check=True)
     _install_tuf_js()
     for program in PROGRAMS:
         if (reason := program.reason_absent()) is not None:
@@ -108,7 +109,7 @@ def install() -> None:
 def _install_tuf_js() -> None:
     installed, wanted = TUF_JS / "node_modules" / ".package-lock.json", TUF_JS / "package-lock.json"
     if shutil.which("npm") and not (installed.is_file() and installed.stat().st_mtime >= wanted.stat().st_mtime):
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        options = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
         subprocess.run(["npm", "ci", *options], cwd=TUF_JS, check=False)
 
 
