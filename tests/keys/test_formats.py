@@ -147,6 +147,11 @@ REFUSED: dict[str, tuple[bytes, type[DocksealError], str]] = {
         KeyUnavailableError,
         "does not begin as an OpenSSH key does",
     ),
+    "OpenSSH with its inside cut off": (
+        b"\n".join([*openssh(P256).split(b"\n")[:2], b"-----END OPENSSH PRIVATE KEY-----", b""]),
+        KeyUnavailableError,
+        "is damaged: it is cut off",
+    ),
     "OpenSSH with two keys": (two_keys(), KeyUnavailableError, "not hold exactly one key"),
     "OpenSSH with endless rounds": (openssh(ED25519, 1025), KeyUnavailableError, "1025 bcrypt rounds"),
     "OpenSSH with an Ed448 type": (

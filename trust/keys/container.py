@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
 
 KDF_ROUNDS = 24
-"""bcrypt-pbkdf rounds of a new file: 178 ms a guess where it was measured (docs/keys.md); recent OpenSSH's own default."""
+"""bcrypt-pbkdf rounds of a new file: 178 ms a guess where it was measured (docs/keys.md), as recent OpenSSH has it."""
 MIN_KDF_ROUNDS = 16
 """119 ms there; a file that is cheaper to guess is refused."""
 MAX_KDF_ROUNDS = 1024

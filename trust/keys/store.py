@@ -286,12 +286,14 @@ class KeyStore:
         taken = UsageError(f"there is a key {label!r} already: another process was first")
         if not files.create(self._private_path(label), sealed):
             raise taken
+        written = False
         try:
-            if not files.create(self._public_path(label), description):
-                raise taken
-        except BaseException:  # an interrupt too
-            files.delete(self._private_path(label))
-            raise
+            written = files.create(self._public_path(label), description)
+        finally:  # after an interrupt too
+            if not written:
+                files.delete(self._private_path(label))
+        if not written:
+            raise taken
 
     def _read_private(self, key: StoredKey) -> bytes:
         """The private file, checked as far as it can be without the passphrase."""
