@@ -74,11 +74,11 @@ class Folder:
         with mapped_errors(self.path.joinpath(*names)), self._below(names[:-1]) as folder:
             # O_NONBLOCK: a FIFO would block the open itself.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            file = os.fdopen(os.open(names[-1], flags, dir_fd=folder), "rb", buffering=0)
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
+            file = os.open(names[-1], flags, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
             raise TamperedError(f"{self.path.joinpath(*names)} is no plain file")
-        return file
+        return os.fdopen(file, "rb")
 
     def read(self, *names: str, max_bytes: int) -> bytes:
         """A small file, whole.
@@ -88,9 +88,7 @@ class Folder:
             TamperedError: it is a link, or longer than ``max_bytes``.
         """
         with self.open(*names) as file, mapped_errors(self.path.joinpath(*names)):
-            data = file.read(max_bytes + 1) or b""
-            while len(data) <= max_bytes and (more := file.read(max_bytes + 1 - len(data))):
-                data += more
+            data = file.read(max_bytes + 1)
         if len(data) > max_bytes:
             raise TamperedError(f"{self.path.joinpath(*names)} is longer than {max_bytes} bytes")
         return data

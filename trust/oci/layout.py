@@ -320,7 +320,7 @@ class Layout:
         raw = self._read_index()
         Manifest.parse(raw, OCI_INDEX)  # what cannot be read is not rewritten either
         index = strictjson.loads_object(raw, str(self.path / _INDEX))
-        index["manifests"] = change(cast("list[dict[str, object]]", index["manifests"]))
+        index["manifests"] = change(cast("list[dict[str, object]]", index["manifests"] or []))
         changed = _dump(index)
         if len(changed) > MAX_MANIFEST_BYTES:
             raise DocksealError(f"{self.path / _INDEX} would exceed {MAX_MANIFEST_BYTES} bytes: it has too many tags")

@@ -137,10 +137,10 @@ class Manifest:
         if artifact_type is not None and not isinstance(artifact_type, str):
             raise TamperedError("the manifest's artifactType is no string")
         if found in INDEX_TYPES:
-            manifests = _descriptors(body.get("manifests"), "manifests")
+            manifests = _descriptors(body, "manifests")
             return cls(raw, found, digest, None, (), manifests, artifact_type, annotations)
         config = _descriptor(body.get("config"), "config")
-        layers = _descriptors(body.get("layers"), "layers")
+        layers = _descriptors(body, "layers")
         return cls(raw, found, digest, config, layers, (), artifact_type, annotations)
 
 
@@ -183,7 +183,10 @@ def _manifest_type(body: dict[str, object], media_type: str | None) -> str:
     return found
 
 
-def _descriptors(value: object, where: str) -> tuple[Descriptor, ...]:
+def _descriptors(body: dict[str, object], where: str) -> tuple[Descriptor, ...]:
+    value = body.get(where)
+    if value is None and where in body:
+        return ()  # as Go programs write an empty list, and read it (umoci init)
     if not isinstance(value, list):
         raise TamperedError(f"the manifest's {where} is no list")
     return tuple(_descriptor(item, f"{where}[{number}]") for number, item in enumerate(value))
@@ -199,7 +202,17 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise TamperedError(f"the manifest's {where} has no valid size: got {size!r}")
     annotations = _string_map(value.get("annotations"), f"{where}.annotations")
     data = _inline_data(value.get("data"), where)
-    return Descriptor(media_type, Digest(digest), size, annotations, data, _platform(value.get("platform"), where))
+    platform = _platform(value.get("platform"), where)
+    return Descriptor(media_type, _digest(digest, where), size, annotations, data, platform)
+
+
+def _digest(text: str, where: str) -> Digest:
+    try:
+        return Digest(text)
+    except UsageError as error:
+        if text.startswith("sha256:"):
+            raise TamperedError(f"the manifest's {where} has an {error.message}") from error
+        raise
 
 
 def _inline_data(value: object, where: str) -> bytes | None:

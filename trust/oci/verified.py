@@ -6,7 +6,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from trust.digest import Digest
+from trust.digest import CHUNK_BYTES, Digest
 from trust.errors import TamperedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class VerifiedReader(io.RawIOBase):
 
     @classmethod
     def open(cls, file: BinaryIO, descriptor: Descriptor) -> BinaryIO:
-        """As a BinaryIO: ``read(n)`` gives fewer bytes than ``n`` only at the end.
+        """As a BinaryIO.
 
         Raises:
             TamperedError: (while reading) size or digest is wrong.
@@ -52,16 +52,18 @@ class VerifiedReader(io.RawIOBase):
             TamperedError: size or digest is wrong.
             UnreachableError: the disk failed.
         """
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(CHUNK_BYTES), b""))
         left = self._want.size - self._seen
         try:
-            data = self._file.read(left if size is None or size < 0 else min(size, left))
+            data = self._file.read(min(size, left))
         except OSError as error:
             raise UnreachableError(f"could not read the blob {self._want.digest}: {error.strerror}") from error
         self._hasher.update(data)
         self._seen += len(data)
         if data and self._seen == self._want.size:
             self._check_end()
-        elif not data and left and size != 0:
+        elif not data and left and size:
             raise TamperedError(
                 f"the blob {self._want.digest} ends after {self._seen} bytes: expected {self._want.size}"
             )
