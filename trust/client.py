@@ -22,11 +22,13 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from trust.errors import ExpiredError, TamperedError
 from trust.tuf import rules
+from trust.tuf.roles import role_of
 from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from tuf.api.metadata import Snapshot, TargetFile, Timestamp
+
+    from tuf.api.metadata import Role, Snapshot, TargetFile, Timestamp
 
     from trust.tuf.state import Links, Terms
 
@@ -86,6 +88,14 @@ class Verified:
             for name, targets in roles.items()
             if tag in targets.targets and targets.targets[tag].hashes == found.hashes
         )
+
+    def role(self, name: str) -> Role:
+        """Who signs a role: key ids and threshold.
+
+        Raises:
+            KeyError: there is no such role.
+        """
+        return role_of(name, self.root, self.targets)
 
     def roles_for(self, tag: str) -> dict[str, Targets]:
         """The delegated roles that may sign this tag, in order of precedence."""

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import os
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trust.errors import DocksealError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -32,10 +32,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise DocksealError(f"cannot write {path}: {error.strerror or error}") from error

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trust.errors import ConflictError, DocksealError, UnreachableError
-from trust.states import MAX_CANDIDATES, announced, read_announced
+from trust.states import MAX_CANDIDATES, POINTER_TAG, announced, read_announced
 from trust.tuf.state import COVERED_VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tuf.api.metadata import MetaFile
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
+    from trust.states import Announced
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _reaches(new: MetaFile | None, old: MetaFile) -> bool:
     return new.version > old.version or (new.version == old.version and new.hashes == old.hashes)
 
 
-def find_heads(store: Store, reader: Reader, machine: Machine) -> Heads | None:
+def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted] = ()) -> Heads | None:
     """The state to build on, or None where the repository has no trust data at all.
 
     Of several heads those that stand on the pointer's state go first, then the larger (version,
@@ -63,18 +64,19 @@ def find_heads(store: Store, reader: Reader, machine: Machine) -> Heads | None:
         store: scoped to the repository.
         reader: reads it from this machine's standpoint.
         machine: is told of states that were ignored.
+        known: states that this run has verified already, and need not be read again.
 
     Raises:
         ConflictError: more candidates than can be looked at.
         UntrustedRootError, TamperedError, RollbackError: the pointer's state is not acceptable.
     """
-    pointer = reader.read_past_expiry()
+    pointer = _pointer(store, reader, known)
     states = announced(store)
     if pointer is None and not states:
         return None
-    known = set() if pointer is None else _hints(pointer.verified)
+    covered = set() if pointer is None else _hints(pointer.verified)
     floor = 0 if pointer is None else pointer.verified.version - COVERED_VERSIONS
-    waiting = [item for item in states if item.version > floor and item.identity not in known]
+    waiting = [item for item in states if item.version > floor and item.identity not in covered]
     if len(waiting) > MAX_CANDIDATES:
         raise ConflictError(
             f"{store.name} holds {len(waiting)} announced states that nothing covers: at most {MAX_CANDIDATES} are "
@@ -83,7 +85,7 @@ def find_heads(store: Store, reader: Reader, machine: Machine) -> Heads | None:
         )
     found = [] if pointer is None else [pointer]
     for item in waiting:
-        trusted = _candidate(store, item.tag, reader, machine)
+        trusted = _known(item, known) or _candidate(store, item.tag, reader, machine)
         if trusted is not None:
             found.append(trusted)
     if not found:
@@ -98,6 +100,19 @@ def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
     """The heads among these states."""
     unique = {item.verified.identity: item for item in states}.values()
     return [item for item in unique if not any(covers(other.verified, item.verified) for other in unique)]
+
+
+def _pointer(store: Store, reader: Reader, known: Sequence[Trusted]) -> Trusted | None:
+    if known:
+        digest = store.resolve(POINTER_TAG)
+        for item in known:
+            if item.digest == digest:
+                return item
+    return reader.read_past_expiry()
+
+
+def _known(item: Announced, known: Sequence[Trusted]) -> Trusted | None:
+    return next((state for state in known if state.verified.identity.startswith(item.identity)), None)
 
 
 def _stands_on(head: Trusted, pointer: Trusted) -> bool:

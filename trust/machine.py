@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trust.digest import Digest
 from trust.errors import UntrustedRootError
 from trust.keys.ids import EXAMPLE_KEY_IDS
 from trust.memory import Memory
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
+
+    from trust.digest import Digest
 
 
 def _nobody(text: str) -> None:

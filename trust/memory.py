@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from trust import strictjson
 from trust.digest import Digest
-from trust.errors import RollbackError, TamperedError, UsageError
+from trust.errors import DocksealError, RollbackError, UsageError
 from trust.files import locked, write_atomically
 
 if TYPE_CHECKING:
@@ -57,18 +57,10 @@ class Memory:
         path = self._folder / "seen.json"
         try:
             body = strictjson.loads_object(path.read_bytes(), str(path))
-            versions = body["versions"]
-            if body["schema"] != _SCHEMA or not isinstance(versions, dict):
-                raise TamperedError(f"{path} has an unknown form")
-            return Seen(
-                str(body["anchor"]),
-                str(body["identity"]),
-                Digest(str(body["root"])),
-                {str(role): int(str(version)) for role, version in versions.items()},
-            )
+            return _parse(body)
         except FileNotFoundError:
             return None
-        except (OSError, KeyError, ValueError, TamperedError) as error:
+        except (OSError, KeyError, ValueError, DocksealError) as error:
             raise UsageError(
                 f"the memory of {self._repository} cannot be read: {error}",
                 hint=f"look at {path}; removing it forgets what was seen, and with it the protection against rollback",
@@ -133,6 +125,18 @@ class Memory:
             for path in folder.iterdir():
                 if _BLOB_NAME.match(path.name) and Digest.from_hex(path.name) not in files:
                     path.unlink(missing_ok=True)
+
+
+def _parse(body: dict[str, object]) -> Seen:
+    versions = body["versions"]
+    if body["schema"] != _SCHEMA or not isinstance(versions, dict):
+        raise ValueError("unknown form")
+    return Seen(
+        str(body["anchor"]),
+        str(body["identity"]),
+        Digest(str(body["root"])),
+        {str(role): int(str(version)) for role, version in versions.items()},
+    )
 
 
 def _holds(verified: Verified, root: Digest) -> bool:

@@ -61,7 +61,7 @@ class Pin:
         raise UntrustedRootError(
             f"the root of trust is not the pinned one: expected {self.anchor}, and none of the state's "
             f"{state.root_version} roots is (its first is {first})",
-            hint="if the repository was made anew, ask its owner for the new fingerprint on another way, then change the pin",
+            hint="if it was made anew, ask its owner for the new fingerprint on another way, then change the pin",
         )
 
     def check_floors(self, verified: Verified) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trust.client import check_fresh, verify_state
 from trust.errors import ConflictError, UnsignedError
-from trust.heads import find_heads
+from trust.heads import Heads, find_heads
 from trust.read import Trusted
 from trust.states import POINTER_TAG, announce, encode, point
 from trust.tuf.rules import check_file
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from trust.tuf.state import State
 
 
-def check_planned(state: State, pin: Pin, machine: Machine, repository: str, expected: dict[str, Digest | None]) -> Trusted:
+def check_planned(
+    state: State, pin: Pin, machine: Machine, repository: str, expected: dict[str, Digest | None]
+) -> Trusted:
     """A state that is to be published, verified as every reader will: a mistake of ours must not go live.
 
     Args:
@@ -54,34 +56,38 @@ def check_planned(state: State, pin: Pin, machine: Machine, repository: str, exp
     return Trusted(verified, pin, encode(state).digest)
 
 
-def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted) -> None:
+def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted, heads: Heads | None) -> None:
     """Announce a planned state and make the pointer name it.
+
+    Args:
+        store: scoped to the repository.
+        reader: reads it from this machine's standpoint.
+        machine: is told what others did.
+        planned: by :func:`check_planned`.
+        heads: what it was made from; None for the first state.
 
     Raises:
         ConflictError: another writer was there at the same time. This state stays announced, under
             its own tag; running the same command again builds on what won.
         UnreachableError: the store did not answer; running again is safe.
     """
+    known = (planned,) if heads is None else (planned, heads.base, *heads.others)
     manifest = announce(store, planned.verified.state, planned.verified.version)
-    _check_alone(store, reader, machine, planned)
-    point(store, manifest)
-    _check_alone(store, reader, machine, planned)
+    for final in (False, True):
+        found = find_heads(store, reader, machine, known)
+        news = [] if found is None else [head for head in (found.base, *found.others) if head not in known]
+        if news:
+            raise _conflict(store, f"it announced {', '.join(head.verified.identity[:12] for head in news)}")
+        if not final:
+            point(store, manifest)
     pointed = store.resolve(POINTER_TAG)
     if pointed != manifest.digest:
         raise _conflict(store, f"{POINTER_TAG} is now {pointed}")
     reader.remember(planned)
 
 
-def _check_alone(store: Store, reader: Reader, machine: Machine, planned: Trusted) -> None:
-    heads = find_heads(store, reader, machine)
-    if heads is None or heads.others or heads.base.verified.identity != planned.verified.identity:
-        others = [] if heads is None else [heads.base, *heads.others]
-        names = [head.verified.identity[:12] for head in others if head.verified.identity != planned.verified.identity]
-        raise _conflict(store, f"it announced {', '.join(names) or 'a state that this machine cannot verify'}")
-
-
 def _conflict(store: Store, what: str) -> ConflictError:
     return ConflictError(
-        f"another writer publishes to {store.name} at the same time: {what}; nothing was lost, and no image tag was moved",
+        f"another writer publishes to {store.name} at the same time: {what}; nothing was lost, no image tag was moved",
         hint="run the same command again: it builds on what is there now",
     )

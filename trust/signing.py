@@ -28,6 +28,10 @@ class KeySigning:
         found = [self._keys.get(key_id) for key_id in role.keyids]
         return tuple(key for key in found if key is not None)
 
+    def holds_all(self, key_ids: set[str]) -> bool:
+        """Whether all these keys are here."""
+        return all(self._keys.get(key_id) is not None for key_id in key_ids)
+
     def can_sign(self, role: Role) -> bool:
         """Whether enough of its keys are here; whether they can be unlocked is not known yet."""
         return len(self.held(role)) >= role.threshold

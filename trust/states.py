@@ -142,9 +142,7 @@ def _read(store: Store, manifest: Manifest, cached: Callable[[Digest], bytes | N
     return StoredState(State.of(_files(store, manifest, cached)), manifest.digest)
 
 
-def _files(
-    store: Store, manifest: Manifest, cached: Callable[[Digest], bytes | None]
-) -> Iterator[tuple[str, bytes]]:
+def _files(store: Store, manifest: Manifest, cached: Callable[[Digest], bytes | None]) -> Iterator[tuple[str, bytes]]:
     for layer in manifest.layers:
         name = layer.annotation(FILE_NAME)
         if name is None or layer.media_type != ROLE_FILE_TYPE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tuf.api.metadata import Root, Snapshot, Targets
 
+from trust.digest import Digest
 from trust.tuf import roles
 from trust.tuf.state import COVERED_VERSIONS, Links, State, Terms
 
@@ -24,21 +25,44 @@ class Base(Protocol):
     """What a draft needs of the verified state that it stands on."""
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> State:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def root(self) -> Root: ...
+    def root(self) -> Root:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self) -> Snapshot:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def targets(self) -> Mapping[str, Targets]: ...
+    def targets(self) -> Mapping[str, Targets]:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def terms(self) -> Terms: ...
+    def terms(self) -> Terms:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def links(self) -> Links: ...
+    def links(self) -> Links:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """See :class:`trust.client.Verified`."""
+        ...
+
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """See :class:`trust.client.Verified`."""
+        ...
 
 
 class Signing(Protocol):
@@ -49,7 +73,9 @@ class Signing(Protocol):
         KeyUnavailableError: one that is at hand cannot be used.
     """
 
-    def __call__(self, role_name: str, role: Role) -> Sequence[Signer]: ...
+    def __call__(self, role_name: str, role: Role) -> Sequence[Signer]:
+        """As many signers as the role's threshold asks for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +128,7 @@ def next_state(base: Base, change: Change, *, signing: Signing, now: datetime, p
         if name in change.targets_roles:
             new = _changed(old, change.put.get(name, ()), change.drop.get(name, ()))
             new.version, new.expires = old.version + 1, roles.expiry(base.terms, name, now)
-            files[name] = (new.version, roles.sign(new, signing(name, _role_of(name, root, base.targets))))
+            files[name] = (new.version, roles.sign(new, signing(name, roles.role_of(name, root, base.targets))))
     snapshot = roles.make_snapshot(int(base.snapshot.version) + 1, files, base.terms, now)
     snapshot.meta = dict(base.snapshot.meta) | snapshot.meta  # a removed role keeps its last version (rule 6)
     version = base.version + 1
@@ -136,8 +162,6 @@ def _finish(  # noqa: PLR0917 - one value a file of the state
     signing: Signing,
     now: datetime,
 ) -> State:
-    from trust.digest import Digest
-
     signed_snapshot = roles.sign(snapshot, signing("snapshot", root.roles["snapshot"]))
     links = Links(
         place.terms.repository,
@@ -147,9 +171,7 @@ def _finish(  # noqa: PLR0917 - one value a file of the state
         place.covers,
         place.pending,
     )
-    timestamp = roles.make_timestamp(
-        place.version, int(snapshot.version), signed_snapshot, links, place.terms, now
-    )
+    timestamp = roles.make_timestamp(place.version, int(snapshot.version), signed_snapshot, links, place.terms, now)
     signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
     return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
 
@@ -167,16 +189,6 @@ def _changed(old: Targets, put: Iterable[Target], drop: Iterable[str]) -> Target
         new.targets.pop(tag, None)
     new.targets.update({target.tag: target.to_file() for target in put})
     return new
-
-
-def _role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
-    if name in root.roles:
-        return root.roles[name]
-    for parent in targets.values():
-        delegations = parent.delegations
-        if delegations is not None and delegations.roles is not None and name in delegations.roles:
-            return delegations.roles[name]
-    raise KeyError(name)
 
 
 def _covers(base: Base, version: int) -> tuple[tuple[str, int], ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from trust.digest import Digest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from securesystemslib.signer import Key, Signer
-    from tuf.api.metadata import Signed
+    from tuf.api.metadata import Signed, Targets
 
 TOP_LEVEL_ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -53,9 +53,32 @@ class Target:
         return TargetFile(self.length, {"sha256": self.digest.hex}, self.tag, {"custom": custom})
 
 
+def role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
+    """Who signs a role, top-level or delegated.
+
+    Raises:
+        KeyError: there is no such role.
+    """
+    if name in root.roles:
+        return root.roles[name]
+    for parent in targets.values():
+        delegations = parent.delegations
+        if delegations is not None and delegations.roles is not None and name in delegations.roles:
+            return delegations.roles[name]
+    raise KeyError(name)
+
+
 def rfc3339(moment: datetime) -> str:
     """``2026-11-24T09:30:00Z``: RFC 3339, UTC, whole seconds."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def parse_rfc3339(text: str) -> datetime | None:
+    """The time that :func:`rfc3339` wrote, or None where it is none."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def expiry(terms: Terms, role: str, now: datetime) -> datetime:
@@ -112,7 +135,9 @@ def sign(signed: Signed, signers: Sequence[Signer]) -> bytes:
     return metadata.to_bytes(JSONSerializer(compact=True))
 
 
-def assemble(roots: Sequence[bytes], targets: Mapping[str, tuple[int, bytes]], snapshot: tuple[int, bytes], timestamp: bytes) -> State:
+def assemble(
+    roots: Sequence[bytes], targets: Mapping[str, tuple[int, bytes]], snapshot: tuple[int, bytes], timestamp: bytes
+) -> State:
     """The state that these role files make."""
     files = [(f"{number}.root.json", data) for number, data in enumerate(roots, start=1)]
     files += [(f"{version}.{role}.json", data) for role, (version, data) in targets.items()]

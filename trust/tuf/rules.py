@@ -20,7 +20,6 @@ from trust.tuf.state import EXTENSION, Links, State, Terms, parse_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
     from datetime import datetime
 
     from tuf.api.metadata import Root, Snapshot, Timestamp

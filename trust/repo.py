@@ -1,0 +1,164 @@
+"""A repository's trust data as a whole: its foundation, what expires when, and a fresh timestamp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from trust.errors import ConflictError, KeyUnavailableError, UsageError
+from trust.tuf.draft import Change
+from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
+from trust.tuf.state import Period, Terms
+from trust.writer import Foundation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from trust.client import Verified
+    from trust.keys.store import KeyStore, Kind, Purpose, StoredKey
+    from trust.read import Trusted
+    from trust.signing import KeySigning
+    from trust.writer import Writer
+
+ROOT_LABEL = "root"
+MAX_LABEL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who shall sign a new repository: labels of keys and thresholds by role; what is left out is made.
+
+    ``days`` are expiries by role.
+    """
+
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    thresholds: Mapping[str, int] = field(default_factory=dict)
+    days: Mapping[str, int] = field(default_factory=dict)
+
+
+def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "ed25519") -> Foundation:
+    """Choose the keys of a new repository, and make those that were not named.
+
+    As docker did, one root key serves all repositories of a person; the targets key and the publishing key
+    (snapshot and timestamp) are the repository's own.
+
+    Raises:
+        UsageError: a threshold cannot be met, or a period is too short.
+        KeyUnavailableError: a key that was named is not here.
+    """
+    defaults: dict[str, tuple[str, Purpose]] = {
+        "root": (ROOT_LABEL, "root"),
+        "targets": (label_for(repository, "targets"), "repository"),
+        "snapshot": (label_for(repository, "publish"), "repository"),
+        "timestamp": (label_for(repository, "publish"), "repository"),
+    }
+    periods = {role: _period(role, days) for role, days in roles.days.items()}
+    chosen: dict[str, RoleKeys] = {}
+    for role in TOP_LEVEL_ROLES:
+        labels, threshold = roles.labels.get(role, ()), roles.thresholds.get(role, 1)
+        if not 1 <= threshold <= max(len(labels), 1):
+            raise UsageError(
+                f"{role} cannot have a threshold of {threshold} with {max(len(labels), 1)} key(s)",
+                hint=f"name as many keys: --{role}-key LABEL, once for each",
+            )
+        found = [keys.find(label) for label in labels] or [_key(keys, *defaults[role], kind)]
+        if len({key.key_id for key in found}) != len(found):
+            raise UsageError(f"one key was named twice for {role}: each counts once")
+        chosen[role] = RoleKeys(tuple(key.public for key in found), threshold)
+    return Foundation(Terms.make(repository, periods), chosen)
+
+
+def label_for(repository: str, what: str) -> str:
+    """The label of a key made for a repository: ``localhost-5000-app.targets``."""
+    import re
+
+    from trust.digest import Digest
+
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", repository).strip("-.")
+    label = f"{slug}.{what}"
+    if len(label) <= MAX_LABEL:
+        return label
+    mark = Digest.of(repository.encode()).hex[:8]
+    return f"{slug[: MAX_LABEL - len(what) - len(mark) - 2]}-{mark}.{what}"
+
+
+def init(writer: Writer, foundation: Foundation) -> Trusted:
+    """Make a repository's first state, with no tag signed yet.
+
+    Raises:
+        ConflictError: there is trust data already.
+        UnsignedError, KeyUnavailableError: it cannot be signed here.
+    """
+    if writer.heads is not None:
+        raise ConflictError(
+            f"{foundation.terms.repository} has trust data already, version {writer.base().version}",
+            hint="dockseal inspect shows it; dockseal key rotate changes its keys",
+        )
+    planned = writer.plan_first(foundation)
+    writer.publish(planned)
+    return planned
+
+
+def refresh(writer: Writer) -> Trusted:
+    """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
+
+    Raises:
+        UnsignedError, KeyUnavailableError: the publishing key is not here, or cannot be used.
+        ConflictError: another writer was faster.
+    """
+    planned = writer.plan(Change(renew=writer.due()))
+    writer.publish(planned)
+    return planned
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """One role's file: when it ends, when its signing period begins (both UTC), and whether it can be signed here."""
+
+    role: str
+    version: int
+    expires: datetime
+    sign_from: datetime
+    threshold: int
+    key_ids: tuple[str, ...]
+    held: tuple[StoredKey, ...]
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether enough of its keys are on this machine."""
+        return len(self.held) >= self.threshold
+
+
+def status(verified: Verified, signing: KeySigning) -> tuple[RoleStatus, ...]:
+    """Every role of a state, the one that expires first at the top."""
+    found = []
+    for role, expires in verified.expiry().items():
+        keys = verified.role(role)
+        found.append(
+            RoleStatus(
+                role=role,
+                version=verified.versions[role],
+                expires=expires,
+                sign_from=expires - timedelta(days=verified.terms.period(role).signing_days),
+                threshold=keys.threshold,
+                key_ids=tuple(keys.keyids),
+                held=signing.held(keys),
+            )
+        )
+    return tuple(sorted(found, key=lambda item: item.expires))
+
+
+def _key(keys: KeyStore, label: str, purpose: Purpose, kind: Kind) -> StoredKey:
+    """The key of this label, or a new one."""
+    try:
+        return keys.find(label)
+    except KeyUnavailableError:
+        return keys.generate(label, kind=kind, purpose=purpose)
+
+
+def _period(role: str, days: int) -> Period:
+    if days < 1:
+        raise UsageError(f"the expiry of {role} is {days} days: expected at least 1")
+    return Period(days, max(1, days // 3))

@@ -1,0 +1,171 @@
+"""Signing a tag: what it shall mean, in which roles, and the state in which that stands.
+
+``sign`` signs what the registry already has, multi-platform indexes included; push signs what it has
+just brought there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from trust.digest import Digest
+from trust.errors import UnsignedError, UsageError
+from trust.oci.manifest import OCI_MANIFEST
+from trust.oci.reference import check_image_tag
+from trust.tuf.draft import Change
+from trust.tuf.roles import Target, parse_rfc3339, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from trust.oci.manifest import Manifest
+    from trust.oci.store import Store
+    from trust.read import Trusted
+    from trust.writer import Foundation, Writer
+
+MAX_CLOCK_LEAD = timedelta(minutes=5)
+"""How far the time of an earlier signature may lie ahead of this machine's clock."""
+_PLACEHOLDER = Digest.of(b"dockseal: a push that is being planned")
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What came of signing one tag.
+
+    ``state`` is live now. ``initialised``: it is the repository's first. ``unchanged``: the tag was
+    signed to mean this digest already, and nothing was written.
+    """
+
+    digest: Digest
+    size: int
+    roles: tuple[str, ...]
+    state: Trusted
+    initialised: bool = False
+    unchanged: bool = False
+
+
+class TagSigner:
+    """Signs tags of one repository."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        now: datetime,
+        found: Callable[[], Foundation],
+        *,
+        signers: tuple[str, ...] = (),
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a signer.
+
+        Args:
+            writer: of the repository.
+            now: UTC.
+            found: makes the foundation of a new repository, its keys included.
+            signers: the delegated roles that were asked for; none means all whose key is here.
+            annotations: signed with the digest.
+        """
+        self._writer = writer
+        self._now = now
+        self._found = found
+        self._signers = signers
+        self._annotations = dict(annotations or {})
+
+    def check(self, tag: str, manifest: Manifest | None) -> None:
+        """Find out whether signing will succeed: the whole plan is made, with a placeholder for what is unknown.
+
+        Raises:
+            UnsignedError: it cannot be signed here.
+            KeyUnavailableError: a key cannot be used.
+        """
+        if manifest is None:
+            self._plan(tag, _PLACEHOLDER, 1, OCI_MANIFEST)
+        elif not self._is_signed(tag, manifest):
+            self._plan(tag, manifest.digest, manifest.size, manifest.media_type)
+
+    def sign(self, tag: str, manifest: Manifest) -> Signed:
+        """Sign that ``tag`` means this manifest, and publish the state.
+
+        Raises:
+            UnsignedError, KeyUnavailableError: see :meth:`check`.
+            ConflictError: another writer was faster.
+        """
+        self._writer.look_again()
+        heads = self._writer.heads
+        if heads is not None and self._is_signed(tag, manifest):
+            roles = heads.base.verified.signers_of(tag)
+            return Signed(manifest.digest, manifest.size, roles, self._writer.settle(), unchanged=True)
+        roles, planned = self._plan(tag, manifest.digest, manifest.size, manifest.media_type)
+        self._writer.publish(planned)
+        return Signed(manifest.digest, manifest.size, roles, planned, initialised=heads is None)
+
+    @cached_property
+    def _foundation(self) -> Foundation:
+        return self._found()
+
+    def _plan(self, tag: str, digest: Digest, length: int, media_type: str) -> tuple[tuple[str, ...], Trusted]:
+        if self._writer.heads is None:
+            if self._signers:
+                raise UnsignedError(
+                    f"the repository has no trust data yet, and so no signer {', '.join(self._signers)}",
+                    hint="dockseal repo init NAME, then dockseal signer add",
+                )
+            target = Target(tag, digest, length, media_type, self._now, self._annotations)
+            return ("targets",), self._writer.plan_first(self._foundation, (target,))
+        roles = self._writer.roles_for(tag, self._signers)
+        target = Target(tag, digest, length, media_type, self._signed_at(tag), self._annotations)
+        change = Change(put=dict.fromkeys(roles, (target,)))
+        return roles, self._writer.plan(change, expected={tag: digest})
+
+    def _is_signed(self, tag: str, manifest: Manifest) -> bool:
+        """Whether the state says so already, for the same roles, and nothing of it is due to be signed again."""
+        if self._writer.heads is None:
+            return False
+        base = self._writer.base()
+        found = base.lookup(tag)
+        return (
+            found is not None
+            and found.hashes == {"sha256": manifest.digest.hex}
+            and (found.custom or {}).get("annotations") == self._annotations
+            and set(self._writer.roles_for(tag, self._signers)) <= set(base.signers_of(tag))
+            and not self._writer.stale()
+        )
+
+    def _signed_at(self, tag: str) -> datetime:
+        """Now, or a second after the last signature of this tag where that is later (clocks differ)."""
+        times = [
+            parse_rfc3339(str((targets.targets[tag].custom or {}).get("signedAt")))
+            for targets in self._writer.base().targets.values()
+            if tag in targets.targets
+        ]
+        latest = max((time for time in times if time is not None), default=None)
+        if latest is None or latest < self._now:
+            return self._now
+        if latest > self._now + MAX_CLOCK_LEAD:
+            raise UsageError(
+                f"the tag {tag!r} was last signed at {rfc3339(latest)}, and this machine's clock says "
+                f"{rfc3339(self._now)}: at most {MAX_CLOCK_LEAD.seconds // 60} minutes ahead are accepted",
+                hint="check this machine's clock; else revoke the tag and sign it again",
+            )
+        return latest + timedelta(seconds=1)
+
+
+def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> Signed:
+    """Sign that ``tag`` means what the store already has at ``reference``.
+
+    Where the tag is another than the reference, it moves there last.
+
+    Raises:
+        MissingError: the store has no such manifest.
+        UnsignedError, KeyUnavailableError, ConflictError: see :meth:`TagSigner.sign`.
+    """
+    check_image_tag(tag)
+    manifest = store.get_manifest(reference)
+    signed = signer.sign(tag, manifest)
+    if reference != tag and store.resolve(tag) != manifest.digest:
+        store.put_manifest(manifest, tag)
+    return signed

@@ -1,0 +1,229 @@
+"""An image's blobs and manifests on their way into a store: each layer once, several at a time.
+
+Per layer: what the cache knows is looked for first (there, or to be mounted); else one pass reads, hashes
+and compresses it into a spool file, which is sent. Manifests go by digest, children before their index;
+no tag moves here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trust.errors import DocksealError, TamperedError
+from trust.oci.layer import compress_layer
+from trust.oci.manifest import OCI_CONFIG, Descriptor, Manifest, image_manifest
+from trust.oci.store import Outcome, Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+    from trust.oci.codec import Codec
+    from trust.oci.image import Image, SourceLayer
+    from trust.oci.layercache import LayerCache
+    from trust.oci.store import Store
+
+DEFAULT_UPLOADS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress:
+    """One change of one layer, in docker's words; ``current`` of ``total`` bytes while it is sent."""
+
+    layer: str
+    status: str
+    current: int = 0
+    total: int = 0
+
+
+def _silent(event: LayerProgress) -> None:
+    del event
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """How images are uploaded.
+
+    Args:
+        cache: what earlier uploads learnt.
+        spool: the folder for compressed layers on their way.
+        codec: how plain layers are compressed.
+        registry: the registry and who is logged in there, as the cache tells registries apart.
+        max_concurrent: layers at a time.
+        report: told of every change of a layer, from several threads.
+    """
+
+    cache: LayerCache
+    spool: Path
+    codec: Codec
+    registry: str
+    max_concurrent: int = DEFAULT_UPLOADS
+    report: Callable[[LayerProgress], None] = field(default=_silent)
+
+
+class _StoppedError(DocksealError):
+    """Another layer failed, or an interrupt came: this one need not go on."""
+
+
+def known_manifest(image: Image, uploads: Uploads) -> Manifest | None:
+    """The manifest that the image will have, where that is known before a layer is read."""
+    if image.manifest is not None:
+        return image.manifest
+    descriptors = [_known_layer(layer, uploads) for layer in image.layers]
+    known = [descriptor for descriptor in descriptors if descriptor is not None]
+    return _manifest_of(image, known) if len(known) == len(descriptors) else None
+
+
+def upload_image(store: Store, image: Image, uploads: Uploads) -> Manifest:
+    """Bring an image there by digest, complete; no tag is touched.
+
+    Raises:
+        TamperedError: a layer is not what the image's config or manifest says.
+        UnreachableError: the store did not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="push-", dir=_made(uploads.spool)) as spool:
+        placed = _LayerUploads(store, uploads, Path(spool)).place(_layers_of(image))
+    return _put_manifests(store, image, placed)
+
+
+class _LayerUploads:
+    """The layers of one upload; the same layer never goes twice."""
+
+    def __init__(self, store: Store, uploads: Uploads, spool: Path) -> None:
+        self._store = store
+        self._uploads = uploads
+        self._spool = spool
+        self._stop = threading.Event()
+        self._compressors = threading.Semaphore(os.cpu_count() or 1)
+
+    def place(self, layers: Iterable[SourceLayer]) -> dict[str, Descriptor]:
+        """Bring every layer there; its descriptor by :func:`_key`."""
+        unique = {_key(layer): layer for layer in layers}
+        for layer in unique.values():
+            self._tell(layer, "Preparing")
+        largest_first = sorted(unique.items(), key=lambda item: item[1].size, reverse=True)
+        with ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload") as pool:
+            futures = {key: pool.submit(self._place, layer) for key, layer in largest_first}
+            for _, layer in largest_first[self._uploads.max_concurrent :]:
+                self._tell(layer, "Waiting")
+            try:
+                wait(futures.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                self._stop_where_failed(futures.values())
+        _raise_first(futures.values())
+        return {key: future.result() for key, future in futures.items()}
+
+    def _stop_where_failed(self, futures: Iterable[Future[Descriptor]]) -> None:
+        """After the first failure, and on an interrupt, the others end at their next chunk."""
+        if all(future.done() and not future.cancelled() and future.exception() is None for future in futures):
+            return
+        self._stop.set()
+        for future in futures:
+            future.cancel()
+
+    def _place(self, layer: SourceLayer) -> Descriptor:
+        cache, registry = self._uploads.cache, self._uploads.registry
+        known = _known_layer(layer, self._uploads)
+        placed = None
+        if known is not None:
+            if known.is_foreign:
+                self._tell(layer, "Skipped foreign layer")
+                return known
+            placed = self._store.mount_blob(known, cache.repositories(known.digest, registry))
+        if placed is None or known is None:
+            known, placed = self._send(layer)
+        if layer.diff_id is not None and layer.descriptor is None:
+            cache.put(layer.diff_id, self._uploads.codec, known)
+        cache.remember(known.digest, registry, self._store.repository.partition("/")[2])
+        mounted = f" {placed.mounted_from}" if placed.outcome is Outcome.MOUNTED else ""
+        self._tell(layer, f"{placed.outcome.value}{mounted}")
+        return known
+
+    def _send(self, layer: SourceLayer) -> tuple[Descriptor, Placed]:
+        if layer.descriptor is not None:
+            placed = self._store.put_blob(layer.descriptor, layer.open, sent=self._sent(layer, layer.descriptor.size))
+            return layer.descriptor, placed
+        with self._compressors:
+            self._go_on()
+            spooled = compress_layer(
+                layer.open,
+                self._uploads.codec,
+                self._spool,
+                expected_diff_id=layer.diff_id,
+                progress=lambda done: self._tell(layer, "Compressing", done, layer.size),
+            )
+        with spooled:
+            size = spooled.descriptor.size
+            mount_from = self._uploads.cache.repositories(spooled.descriptor.digest, self._uploads.registry)
+            placed = self._store.put_blob(
+                spooled.descriptor, spooled.open, mount_from=mount_from, sent=self._sent(layer, size)
+            )
+        return spooled.descriptor, placed
+
+    def _sent(self, layer: SourceLayer, total: int) -> Callable[[int], None]:
+        return lambda done: self._tell(layer, "Pushing", done, total)
+
+    def _tell(self, layer: SourceLayer, status: str, current: int = 0, total: int = 0) -> None:
+        self._go_on()
+        self._uploads.report(LayerProgress(_key(layer)[:12], status, current, total))
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError("the upload was stopped")
+
+
+def _raise_first(futures: Iterable[Future[Descriptor]]) -> None:
+    """The failure that stopped the others, not their echo."""
+    failures = [future.exception() for future in futures if future.done() and not future.cancelled()]
+    real = [failure for failure in failures if failure is not None and not isinstance(failure, _StoppedError)]
+    if real:
+        raise real[0]
+
+
+def _key(layer: SourceLayer) -> str:
+    """How a layer is told apart and shown: docker shows the diff id; a final layer has its own digest."""
+    digest = layer.diff_id or (layer.descriptor.digest if layer.descriptor is not None else None)
+    return f"unnamed-{id(layer):x}" if digest is None else digest.hex
+
+
+def _known_layer(layer: SourceLayer, uploads: Uploads) -> Descriptor | None:
+    if layer.descriptor is not None:
+        return layer.descriptor
+    return None if layer.diff_id is None else uploads.cache.get(layer.diff_id, uploads.codec)
+
+
+def _layers_of(image: Image) -> Iterable[SourceLayer]:
+    yield from image.layers
+    for child in image.images:
+        yield from _layers_of(child)
+
+
+def _put_manifests(store: Store, image: Image, placed: dict[str, Descriptor]) -> Manifest:
+    for child in image.images:
+        _put_manifests(store, child, placed)
+    manifest = image.manifest or _manifest_of(image, [placed[_key(layer)] for layer in image.layers])
+    if manifest.config is not None:
+        if manifest.config.digest != Descriptor.of(image.config, OCI_CONFIG).digest:
+            raise TamperedError(f"the image's config is not the one that its manifest names: {manifest.config.digest}")
+        store.put_blob(manifest.config, lambda: io.BytesIO(image.config))
+    store.put_manifest(manifest)
+    return manifest
+
+
+def _manifest_of(image: Image, layers: list[Descriptor]) -> Manifest:
+    return image_manifest(Descriptor.of(image.config, OCI_CONFIG), tuple(layers))
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DocksealError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    return folder

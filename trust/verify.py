@@ -1,0 +1,157 @@
+"""Verifying a name: which digest its tag is signed to mean, and whether the registry agrees.
+
+``verify_name`` raises, so that ignoring a result is impossible; ``judge`` returns the detailed
+judgement for reports, with the verdict of what was raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from trust.digest import Digest
+from trust.errors import DocksealError, MismatchError, MissingError, UnsignedError
+from trust.read import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from trust.client import Verified
+    from trust.machine import Machine
+    from trust.oci.store import Store
+
+TRUSTED = "trusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found out about a name.
+
+    ``digest`` and ``size`` are the signed ones (bytes of the manifest), ``registry_digest`` where the
+    registry's tag points; both None where it did not get that far. ``expires`` is the earliest expiry
+    of what the answer stands on, UTC. ``error`` is None if, and only if, the verdict is ``trusted``.
+    """
+
+    repository: str
+    tag: str | None
+    digest: Digest | None = None
+    size: int | None = None
+    registry_digest: Digest | None = None
+    signers: tuple[str, ...] = ()
+    expires: datetime | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    error: DocksealError | None = None
+
+    @property
+    def verdict(self) -> str:
+        """One of the verdicts of docs/verdicts.md."""
+        return TRUSTED if self.error is None else self.error.verdict or "error"
+
+
+def verify_name(store: Store, machine: Machine, tag: str | None, digest: Digest | None = None) -> Judgement:
+    """Verify ``NAME:TAG``, ``NAME:TAG@DIGEST`` or ``NAME@DIGEST``.
+
+    A digest is trusted when a tag lookup yields it: that tag's, or, where no tag is given, some
+    current tag's (rule 8). Where a digest is given, the registry's tag does not matter.
+
+    Raises:
+        DocksealError: the verdict, as an error of :mod:`trust.errors`.
+    """
+    judgement = judge(store, machine, tag, digest)
+    if judgement.error is not None:
+        raise judgement.error
+    return judgement
+
+
+def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None = None) -> Judgement:
+    """Like :func:`verify_name`, but the verdict is returned.
+
+    Raises:
+        DocksealError: one without a verdict, such as a damaged configuration: nothing was judged.
+    """
+    facts = Judgement(store.repository, tag)
+    try:
+        verified = Reader(store, machine).read(tag).verified
+    except DocksealError as error:
+        return _refused(facts, error)
+    if tag is None:
+        tag = _tag_of(verified, digest)
+    facts = _signed_facts(facts, verified, tag)
+    try:
+        if digest is not None:
+            _check_digest(facts, digest)
+            return facts
+        found = store.resolve(tag) if tag is not None else None
+        facts = replace(facts, registry_digest=found)
+        _check_tag(facts, found)
+    except DocksealError as error:
+        return _refused(facts, error)
+    return facts
+
+
+def _refused(facts: Judgement, error: DocksealError) -> Judgement:
+    if error.verdict is None:
+        raise error
+    return replace(facts, error=error)
+
+
+def _signed_facts(facts: Judgement, verified: Verified, tag: str | None) -> Judgement:
+    target = None if tag is None else verified.lookup(tag)
+    if target is None or tag is None:
+        return replace(facts, expires=_expires(verified, tag))
+    custom = target.custom if isinstance(target.custom, dict) else {}
+    annotations = custom.get("annotations")
+    return replace(
+        facts,
+        digest=Digest.from_hex(str(target.hashes.get("sha256"))),
+        size=int(target.length),
+        signers=verified.signers_of(tag),
+        expires=_expires(verified, tag),
+        annotations=dict(annotations) if isinstance(annotations, dict) else {},
+    )
+
+
+def _expires(verified: Verified, tag: str | None) -> datetime:
+    """The earliest expiry of the roles that a lookup of the tag stands on."""
+    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.roles_for(tag) if tag else ())
+    return min(when for role, when in verified.expiry().items() if role in asked)
+
+
+def _tag_of(verified: Verified, digest: Digest | None) -> str | None:
+    """Some current tag whose lookup yields the digest (rule 8)."""
+    if digest is None:
+        return None
+    for tag in verified.tags:
+        found = verified.lookup(tag)
+        if found is not None and found.hashes.get("sha256") == digest.hex:
+            return tag
+    return None
+
+
+def _check_digest(facts: Judgement, asked: Digest) -> None:
+    if facts.digest is None:
+        what = "no signed tag yields it" if facts.tag is None else f"the tag {facts.tag!r} is not signed"
+        raise UnsignedError(
+            f"{facts.repository}@{asked} is not signed: {what}",
+            hint="`dockseal inspect NAME` lists the signed tags with their digests",
+        )
+    if facts.digest != asked:
+        raise MismatchError(f"{facts.repository}:{facts.tag} is signed to mean {facts.digest}: expected {asked}")
+
+
+def _check_tag(facts: Judgement, found: Digest | None) -> None:
+    name = f"{facts.repository}:{facts.tag}"
+    if found is None:
+        signed = "" if facts.digest is None else f"; it is signed to mean {facts.digest}"
+        raise MissingError(f"{name} does not exist in the registry{signed}")
+    if facts.digest is None:
+        raise UnsignedError(
+            f"{name} is not signed; the registry's tag points at {found}",
+            hint="`dockseal sign` signs what the registry has, once you know that it is what you mean",
+        )
+    if found != facts.digest:
+        raise MismatchError(
+            f"{name} is signed to mean {facts.digest}: the registry's tag points at {found}",
+            hint=f"someone moved the tag without signing; pull {facts.repository}@{facts.digest}, or push the tag again",
+        )
