@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trust.errors import TamperedError
 from trust.oci import wire
-from trust.oci.transport import TransientError
+from trust.oci.retry import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

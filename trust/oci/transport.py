@@ -8,13 +8,11 @@ Redirects, retries and authorization are here, each bounded.
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -23,10 +21,11 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
-from trust.errors import TamperedError, UnreachableError, UsageError
-from trust.oci import wire
+from trust.errors import TamperedError, UnreachableError
+from trust.oci import certs, wire
 from trust.oci.auth import CredentialSource, TokenSource
 from trust.oci.reference import DEFAULT_REGISTRY, Repository
+from trust.oci.retry import Backoff, RetryPolicy, TransientError
 from trust.oci.wire import MAX_SMALL_BYTES, Body, Call
 
 if TYPE_CHECKING:
@@ -43,42 +42,16 @@ SEND_BYTES = 512 << 10
 READ_BYTES = 256 << 10
 MAX_REDIRECTS = 5
 MAX_AUTH_ROUNDS = 3
-MAX_RETRY_AFTER_SECONDS = 60
 MAX_WARNINGS = 16
 POOL_SIZE = 16
 """Connections kept open to one host; more may be open at once."""
-CERTS_FOLDERS = ("~/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")
+
+DEFAULT_POLICY = RetryPolicy()
 
 _HUB_URL = "https://registry-1.docker.io"
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
-
-
-class TransientError(UnreachableError):
-    """A failure that may pass: a broken connection, 429 or 5xx.
-
-    It only leaves this package for ``Call(retry=False)``. ``retry_after`` is in seconds;
-    ``connected`` says whether there was somebody to talk to at all.
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None, connected: bool = True) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.connected = connected
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often and how long to try: waits double from ``first_seconds``, times a jitter of 0.5 to 1."""
-
-    attempts: int = 5
-    connect_attempts: int = 3
-    """Where no connection stands: a wrong name should not take long to notice."""
-    first_seconds: float = 0.5
-    max_seconds: float = 16
-    budget_seconds: float = 300
-    """No new attempt this long after the first one failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,35 +60,6 @@ class Timeouts:
 
     connect: float = CONNECT_SECONDS
     read: float = READ_SECONDS
-
-
-class Backoff:
-    """The waits between the attempts at one thing."""
-
-    def __init__(self, policy: RetryPolicy, sleep: Callable[[float], None], monotonic: Callable[[], float]) -> None:
-        self._policy = policy
-        self._sleep = sleep
-        self._monotonic = monotonic
-        self._failures = 0
-        self._started = monotonic()
-
-    def wait(self, problem: TransientError) -> None:
-        """Sleep until the next attempt.
-
-        Raises:
-            UnreachableError: that was the last one.
-        """
-        self._failures += 1
-        elapsed = self._monotonic() - self._started
-        attempts = self._policy.attempts if problem.connected else self._policy.connect_attempts
-        if self._failures >= attempts or elapsed > self._policy.budget_seconds:
-            tries = f" ({self._failures} attempts)" if self._failures > 1 else ""
-            raise UnreachableError(f"{problem.message}{tries}", hint=problem.hint) from problem
-        seconds = min(self._policy.first_seconds * 2 ** (self._failures - 1), self._policy.max_seconds)
-        seconds *= random.uniform(0.5, 1)  # noqa: S311 - spreads clients out; nothing secret
-        if problem.retry_after is not None:
-            seconds = max(seconds, min(problem.retry_after, MAX_RETRY_AFTER_SECONDS))
-        self._sleep(seconds)
 
 
 @dataclass(slots=True)
@@ -201,8 +145,8 @@ class Transport:
         *,
         insecure: bool = False,
         on_warning: Callable[[str], None] = lambda _text: None,
-        certs_folders: tuple[str, ...] = CERTS_FOLDERS,
-        policy: RetryPolicy = RetryPolicy(),
+        certs_folders: tuple[str, ...] = certs.FOLDERS,
+        policy: RetryPolicy = DEFAULT_POLICY,
         timeouts: Timeouts = Timeouts(),
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -382,62 +326,33 @@ class Transport:
         """https, except for this machine and hosts that are configured insecure."""
         if self.registry == DEFAULT_REGISTRY:
             return _HUB_URL
-        plain = self._insecure or (Repository(self.registry, "-").is_loopback and not self._certs())
+        plain = self._insecure or (
+            Repository(self.registry, "-").is_loopback and not certs.files(self.registry, self._certs_folders)
+        )
         return f"{'http' if plain else 'https'}://{self.registry}"
-
-    def _certs(self) -> list[Path]:
-        """The files of the first folder that there is for this host; a folder also means TLS on loopback."""
-        for name in self._certs_folders:
-            folder = Path(name).expanduser() / self.registry
-            try:
-                return sorted(folder.iterdir())
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise UsageError(f"{folder} cannot be read: {error.strerror}") from error
-        return []
 
     def _adapter_once(self) -> _Adapter:
         with self._lock:
             if self._adapter is None:
-                self._adapter = _Adapter(self._tls_context() if self.url.startswith("https:") else None)
+                self._adapter = _Adapter(
+                    partial(certs.tls_context, self.registry, self._certs_folders, DEFAULT_CA_BUNDLE_PATH)
+                )
             return self._adapter
-
-    def _tls_context(self) -> ssl.SSLContext:
-        """The system's and requests' authorities, and what is in certs.d (containers-certs.d(5))."""
-        import ssl
-
-        context = ssl.create_default_context()
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-        files = self._certs()
-        try:
-            context.load_verify_locations(bundle)
-            for path in files:
-                if path.suffix == ".crt":
-                    context.load_verify_locations(path)
-                elif path.suffix == ".cert":
-                    context.load_cert_chain(path, path.with_suffix(".key"))
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"a certificate for {self.registry} cannot be loaded: {error}") from error
-        return context
 
 
 class _Adapter(HTTPAdapter):
-    """requests' connection pool with our TLS context and block size."""
+    """requests' connection pool with our block size, and one TLS context that is made when first needed."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
+    def __init__(self, make_context: Callable[[], ssl.SSLContext]) -> None:
+        self._make_context = cache(make_context)
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE)
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
+        """Host and settings of the pool for a request."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        if host["scheme"] == "https" and self._context is None:  # http registry, https redirect
-            import ssl
-
-            self._context = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
-        tls = {"ssl_context": self._context} if host["scheme"] == "https" else {}
+        tls = {"ssl_context": self._make_context()} if host["scheme"] == "https" else {}
         return host, {"blocksize": SEND_BYTES, **tls}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:

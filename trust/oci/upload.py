@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from trust.digest import CHUNK_BYTES
 from trust.errors import DocksealError, TamperedError
 from trust.oci import wire
-from trust.oci.transport import Answer, TransientError
+from trust.oci.retry import TransientError
 from trust.oci.wire import Body, Call
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from trust.oci.manifest import Descriptor
     from trust.oci.store import BlobReader
-    from trust.oci.transport import Transport
+    from trust.oci.transport import Answer, Transport
 
 STORE_BYTES_PER_SECOND = 10 << 20
 """A registry hashes and moves a blob before it answers the PUT: it gets the time for that."""

@@ -1,0 +1,69 @@
+"""When to try again, and how long to wait before."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_RETRY_AFTER_SECONDS = 60
+
+
+class TransientError(UnreachableError):
+    """A failure that may pass: a broken connection, 429 or 5xx.
+
+    It only leaves this package for ``Call(retry=False)``. ``retry_after`` is in seconds;
+    ``connected`` says whether there was somebody to talk to at all.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, connected: bool = True) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.connected = connected
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long to try: waits double from ``first_seconds``, times a jitter of 0.5 to 1."""
+
+    attempts: int = 5
+    connect_attempts: int = 3
+    """Where no connection stands: a wrong name should not take long to notice."""
+    first_seconds: float = 0.5
+    max_seconds: float = 16
+    budget_seconds: float = 300
+    """No new attempt this long after the first one failed."""
+
+
+class Backoff:
+    """The waits between the attempts at one thing."""
+
+    def __init__(self, policy: RetryPolicy, sleep: Callable[[float], None], monotonic: Callable[[], float]) -> None:
+        self._policy = policy
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._failures = 0
+        self._started = monotonic()
+
+    def wait(self, problem: TransientError) -> None:
+        """Sleep until the next attempt.
+
+        Raises:
+            UnreachableError: that was the last one.
+        """
+        self._failures += 1
+        elapsed = self._monotonic() - self._started
+        attempts = self._policy.attempts if problem.connected else self._policy.connect_attempts
+        if self._failures >= attempts or elapsed > self._policy.budget_seconds:
+            tries = f" ({self._failures} attempts)" if self._failures > 1 else ""
+            raise UnreachableError(f"{problem.message}{tries}", hint=problem.hint) from problem
+        seconds = min(self._policy.first_seconds * 2 ** (self._failures - 1), self._policy.max_seconds)
+        seconds *= random.uniform(0.5, 1)  # noqa: S311 - spreads clients out; nothing secret
+        if problem.retry_after is not None:
+            seconds = max(seconds, min(problem.retry_after, MAX_RETRY_AFTER_SECONDS))
+        self._sleep(seconds)
