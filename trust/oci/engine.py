@@ -62,6 +62,7 @@ class Engine:
 
     Args:
         host: ``unix:///PATH`` or ``tcp://HOST[:PORT]``.
+        answer_timeout_s: for one read of an answer that is no archive.
 
     Raises:
         UsageError: it is neither.
@@ -69,6 +70,7 @@ class Engine:
     """
 
     host: str = DEFAULT_HOST
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.host.partition("://")
@@ -108,7 +110,7 @@ class Engine:
             MissingError: it has no such image.
             TamperedError: the answer makes no sense.
         """
-        with self._ask("GET", f"/images/{quote(name, safe='/:@')}/json") as answer:
+        with self._ask("GET", _image_path(name, "json"), image=name) as answer:
             body = strictjson.loads_object(answer.read_all(), "the Docker engine's answer")
         rootfs = body.get("RootFS")
         diff_ids = rootfs.get("Layers") if isinstance(rootfs, dict) else None
@@ -133,7 +135,7 @@ class Engine:
         try:
             with (
                 os.fdopen(handle, "wb", buffering=0) as file,
-                self._ask("GET", f"/images/{quote(name, safe='/:@')}/get", timeout_s=TRANSFER_TIMEOUT_S) as answer,
+                self._ask("GET", _image_path(name, "get"), image=name, timeout_s=TRANSFER_TIMEOUT_S) as answer,
             ):
                 for chunk in answer.chunks(MAX_EXPORT_BYTES):
                     with mapped_errors(path):
@@ -163,20 +165,25 @@ class Engine:
 
         Raises:
             MissingError: it has no such image.
-            UsageError: it does not take the name.
         """
         query = urlencode({"repo": repository, "tag": tag})
-        with self._ask("POST", f"/images/{quote(name, safe='/:@')}/tag?{query}"):
+        with self._ask("POST", f"{_image_path(name, 'tag')}?{query}", image=name):
             pass
 
     def _ask(
-        self, method: str, path: str, *, body: Iterator[bytes] | None = None, timeout_s: int = ANSWER_TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        *,
+        image: str | None = None,
+        body: Iterator[bytes] | None = None,
+        timeout_s: float | None = None,
     ) -> _Answer:
         connection = self._connection()
         headers = {} if body is None else {"Transfer-Encoding": "chunked", "Content-Type": "application/x-tar"}
         try:
             connection.connect()
-            connection.sock.settimeout(timeout_s)
+            connection.sock.settimeout(timeout_s or self.answer_timeout_s)
             with suppress(BrokenPipeError, ConnectionResetError):  # it stopped listening: its answer says why
                 connection.request(method, path, body, headers, encode_chunked=True)
             response = connection.getresponse()
@@ -189,7 +196,7 @@ class Engine:
         answer = _Answer(self, connection, response)
         if response.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
             with answer:
-                _refuse(response.status, answer.read_all())
+                _refuse(response.status, answer.read_all(), image)
         return answer
 
     def _connection(self) -> HTTPConnection:
@@ -334,13 +341,17 @@ def _chunks(archive: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _refuse(status: int, body: bytes) -> NoReturn:
+def _image_path(name: str, action: str) -> str:
+    return f"/images/{quote(name, safe='/:@')}/{action}"
+
+
+def _refuse(status: int, body: bytes, image: str | None) -> NoReturn:
     """Raise what an error status means; the engine says more in ``message``."""
     message = f"the Docker engine answered {status}"
-    with suppress(TamperedError):
+    with suppress(TamperedError, KeyError):
         message = f"the Docker engine: {_shown(strictjson.loads_object(body, 'the answer')['message'])}"
-    if status == 404:  # noqa: PLR2004 - Not Found
-        raise MissingError(message, hint="docker images shows what it has")
+    if status == 404 and image is not None:  # noqa: PLR2004 - Not Found
+        raise MissingError(f"the Docker engine has no image {image!r}", hint="docker images shows what it has")
     if status in {400, 409}:
         raise UsageError(message)
     if status in {401, 403}:
