@@ -189,6 +189,7 @@ def _scan(descriptor: int, path: Path) -> tuple[dict[str, tarfile.TarInfo], froz
     size = os.fstat(descriptor).st_size
     members: dict[str, tarfile.TarInfo] = {}
     twice: set[str] = set()
+    count = 0
     try:
         with tarfile.open(fileobj=cast("BinaryIO", _Headers(descriptor, str(path))), mode="r:") as archive:
             while (member := archive.next()) is not None:
@@ -197,7 +198,8 @@ def _scan(descriptor: int, path: Path) -> tuple[dict[str, tarfile.TarInfo], froz
                 if name in members and not (member.isdir() and members[name].isdir()):
                     twice.add(name)
                 members[name] = member
-                if len(members) > MAX_MEMBERS:
+                count += 1
+                if count > MAX_MEMBERS:
                     raise TamperedError(f"{path} has more than {MAX_MEMBERS} members")
     except tarfile.ReadError as error:
         if not members:
