@@ -86,14 +86,17 @@ def compress_layer(
         DocksealError: the source cannot be read, or the spool file cannot be written.
     """
     with open_() as file:
-        packed = _Hashed(_read(file, progress))
-        start, chunks = _peek(packed)
+        start, chunks = _peek(_read(file, progress))
         packing = packing_of(start)
-        plain = _Hashed(decompressed(chunks, packing, max_bytes=max_bytes), tap)
-        if (packing == "none" and codec.packing != "none") or (packing != "none" and recompress):
-            layer = _spool(plain, codec, spool_dir)
-        else:
+        # Hashing costs a fifth of compressing: nothing is hashed that does not name anything.
+        packed = _Hashed(chunks) if packing != "none" and not recompress else None
+        plain = _Hashed(decompressed(packed or chunks, packing, max_bytes=max_bytes), tap)
+        if packed is not None:
             layer = _kept(packed, plain, packing, open_)
+        elif packing == codec.packing == "none":
+            layer = _kept(plain, plain, packing, open_)
+        else:
+            layer = _spool(plain, codec, spool_dir)
     if expected_diff_id is not None and layer.diff_id != expected_diff_id:
         layer.close()
         raise TamperedError(
