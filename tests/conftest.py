@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +20,9 @@ from tests.peers import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-pytest_plugins = [
-    f"tests.peers.{name}"
-    for name in ("fixtures", "engine")
-    if Path(__file__).parent.joinpath("peers", f"{name}.py").exists()
-]
+pytest_plugins = ["tests.peers.fixtures", "tests.peers.engine"]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 NOWHERE = "http://127.0.0.1:9"
