@@ -178,8 +178,10 @@ def _manifest_type(body: dict[str, object], media_type: str | None) -> str:
         raise UsageError(f"unsupported manifest type {str(found)[:100]!r}: expected an OCI or Docker v2 image or index")
     if media_type in MANIFEST_TYPES and media_type != found:
         raise TamperedError(f"the manifest says it is {found}: expected {media_type}")
-    if "manifests" in body and "layers" in body:
-        raise TamperedError("the manifest has both layers and manifests: it would read differently elsewhere")
+    if "manifests" in body and not body.keys().isdisjoint({"layers", "config", "fsLayers"}):  # CVE-2021-41190
+        raise TamperedError(
+            "the manifest has the parts of an image and of an index: it would read differently elsewhere"
+        )
     return found
 
 
@@ -217,13 +219,14 @@ def _digest(text: str, where: str) -> Digest:
 
 def _inline_data(value: object, where: str) -> bytes | None:
     import base64
-    import binascii
 
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise TamperedError(f"the manifest's {where}.data is no string")
     try:
-        return base64.b64decode(str(value), validate=True)
-    except binascii.Error as error:
+        return base64.b64decode(value, validate=True)
+    except ValueError as error:
         raise TamperedError(f"the manifest's {where}.data is not base64") from error
 
 

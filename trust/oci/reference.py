@@ -48,10 +48,14 @@ class Repository:
 
     @property
     def familiar(self) -> str:
-        """As docker shows it: without ``docker.io/`` and ``library/``."""
+        """As docker shows it: without ``docker.io/`` and ``library/``, where the short name means the same."""
         if self.registry != DEFAULT_REGISTRY:
             return str(self)
-        return self.path.removeprefix("library/") if self.path.count("/") == 1 else self.path
+        short = self.path.removeprefix("library/") if self.path.count("/") == 1 else self.path
+        try:
+            return short if _parse_name(short, short) == self else str(self)
+        except UsageError:
+            return str(self)
 
     @property
     def is_loopback(self) -> bool:
@@ -163,7 +167,7 @@ def _parse_name(name: str, text: str) -> Repository:
         )
     if not _PATH.match(path):
         raise UsageError(
-            f"invalid name {text[:300]!r}: expected lower-case letters and digits, separated by '.', '_', '__', '-' or '/'"
+            f"invalid name {text[:300]!r}: expected lower-case letters and digits, with '.', '_', '__', '-' or '/' between"
         )
     if registry == DEFAULT_REGISTRY and _HEX_NAME.match(name):
         raise UsageError(f"invalid name {text!r}: 64 hex digits are an image id, not a name")
