@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -25,9 +26,11 @@ from trust.digest import Digest
 from trust.errors import DocksealError, TamperedError, UsageError
 from trust.oci.build import EPOCH, Settings, build_image, created_at, this_platform
 from trust.oci.codec import Codec
+from trust.oci.final import put_image
 from trust.oci.foldertar import open_folder
 from trust.oci.image import Image, SourceLayer
 from trust.oci.layer import diff_id_of
+from trust.oci.layout import Layout
 from trust.oci.manifest import (
     DOCKER_LAYER_GZIP,
     FOREIGN_LAYERS,
@@ -41,7 +44,6 @@ from trust.oci.tarcheck import BLOCK_BYTES, TarCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 NONE = Codec("none", 0)
 
@@ -559,3 +561,25 @@ class TestPlatform:
             UsageError, match=r"no image for linux/s390x: it has linux/amd64, linux/arm/v6, linux/arm/v7"
         ):
             build(spool=spool, base=index, platform="linux/s390x")
+
+
+@pytest.mark.peer("skopeo", "umoci")
+@pytest.mark.parametrize("codec", ["gzip", "zlib", "none"])
+def test_independent_readers_take_what_was_built(codec: str, tmp_path: Path, spool: Path) -> None:
+    (tmp_path / "top.tar").write_bytes(tar_of({"top": b"top"}))
+    settings = Settings(entrypoint=("/bin/app",), labels=(("l", "m"),))
+    folder = tree(tmp_path / "tree")
+    image = build(folder, tmp_path / "top.tar", spool=spool, codec=Codec.parse(codec), settings=settings)
+    put_image(image, Layout(tmp_path / "layout"), "v1")
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", f"oci:{tmp_path}/layout:v1", f"oci:{tmp_path}/copy:v1"]
+    subprocess.run(copy, check=True)
+    subprocess.run(["umoci", "unpack", "--rootless", "--image", f"{tmp_path}/copy:v1", tmp_path / "bundle"], check=True)
+    root = tmp_path / "bundle" / "rootfs"
+    assert {path.relative_to(folder) for path in folder.rglob("*")} | {Path("top")} == {
+        path.relative_to(root) for path in root.rglob("*")
+    }
+    assert (root / "bin/app").samefile(root / "bin/app2")
+    assert stat.S_IMODE((root / "bin/app").stat().st_mode) == 0o4755
+    assert (root / "dangling").readlink() == Path("nothing/here")
+    runtime = json.loads((tmp_path / "bundle" / "config.json").read_bytes())
+    assert runtime["process"]["args"] == ["/bin/app"]

@@ -9,7 +9,9 @@ import io
 import os
 import random
 import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
@@ -26,10 +28,10 @@ from trust.oci.manifest import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER, OCI_LAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from trust.oci.codec import Packing
 
+ROOT = Path(__file__).parents[2]
 ALL_CODECS = [Codec(name, level) for name, levels in codecs._LEVELS.items() for level in levels if level <= 9]
 TEXT = b"".join(b"line %d of a file that compresses well\n" % number for number in range(60_000))
 NOISE = random.Random(1).randbytes(3 << 20)
@@ -260,6 +262,22 @@ class TestCompressLayer:
                 lambda: io.BytesIO(bomb), Codec(), tmp_path, expected_diff_id=None, tap=watch, max_bytes=32 << 20
             )
         assert largest <= codecs.STEP_BYTES
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
+def test_memory_does_not_grow_with_the_layer(codec: str, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from trust.oci.layer import *\n"
+        "source, spool = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "compress_layer(lambda: source.open('rb'), Codec.parse(sys.argv[3]), spool, expected_diff_id=None).close()\n"
+        "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"  # ru_maxrss is the parent's
+    )
+    source = tmp_path / "sparse.tar"
+    with source.open("wb") as file:
+        file.truncate(512 << 20)
+    command = [sys.executable, "-c", script, str(source), str(tmp_path), codec]
+    peak_kib = int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout)
+    assert peak_kib < 60 << 10
 
 
 class TestDecompressed:
