@@ -8,8 +8,10 @@ import gzip
 import io
 import json
 import os
+import resource
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +50,11 @@ from trust.oci.manifest import (
     image_manifest,
 )
 from trust.oci.reference import Reference, Repository
-from trust.oci.save import write_docker_archive, write_oci_archive
+from trust.oci.save import whole_file, write_docker_archive, write_oci_archive
 from trust.oci.tarball import MAX_MEMBERS, Tarball
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.peers.engine import DockerEngine
 
@@ -308,6 +310,42 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
     data = tarfile.TarInfo("x").tobuf() * (MAX_MEMBERS + 1)
     with pytest.raises(TamperedError, match="more than 16384 members"):
         read_docker_archive(write(tmp_path / "a.tar", data))
+
+
+@pytest.mark.parametrize("size", [5000, 1 << 40, 1 << 70])
+def test_a_member_of_an_unknown_kind_that_leads_beyond_the_end(size: int, tmp_path: Path) -> None:
+    first, second = tarfile.TarInfo("first"), tarfile.TarInfo("second")
+    second.type, second.size = b"Z", size
+    data = first.tobuf(tarfile.GNU_FORMAT) + second.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    with pytest.raises(TamperedError, match=r"is damaged|is no valid tar archive"):
+        read_docker_archive(write(tmp_path / "a.tar", data))
+
+
+def test_a_negative_size_is_refused(tmp_path: Path) -> None:
+    for kind in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, b"Z"):
+        member = tarfile.TarInfo("x")
+        member.type, member.size = kind, -(1 << 40)
+        data = tarfile.TarInfo("first").tobuf() + member.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
+        with pytest.raises(TamperedError):
+            read_docker_archive(write(tmp_path / "a.tar", data))
+
+
+def test_a_header_that_holds_no_number_is_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("x")
+    member.pax_headers = {"GNU.sparse.map": "abc"}
+    with pytest.raises(TamperedError, match="is damaged: invalid literal"):
+        read_docker_archive(write(tmp_path / "a.tar", tar_of([member])))
+
+
+def test_a_full_disk_while_unpacking_names_the_place(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar.gz", gzip.compress(tar_of([("big", bytes(4 << 20))])))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(DocksealError, match=f"could not write {tempfile.gettempdir()}: File too large"):
+            Tarball.open(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
@@ -644,6 +682,27 @@ def test_a_full_disk_while_saving_is_a_clear_error(tmp_path: Path) -> None:
     image = stored(tmp_path)
     with Path("/dev/full").open("wb", buffering=0) as out, pytest.raises(DocksealError, match="No space left"):
         write_oci_archive([(NAME, image)], out, tmp_path / "a.tar")
+
+
+def interrupted() -> Iterator[bytes]:
+    yield b"second"
+    raise KeyboardInterrupt
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with whole_file(path) as out:
+        out.write(b"first")
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as out:
+        out.writelines(interrupted())
+    assert path.read_bytes() == b"first"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tar"]
+    for name in (tmp_path, Path("/dev/null")):
+        with pytest.raises(UsageError, match="is no plain file"), whole_file(name):
+            pass
+    with pytest.raises(MissingError), whole_file(tmp_path / "none/a.tar"):
+        pass
 
 
 def test_a_damaged_layer_is_noticed_while_it_is_saved(tmp_path: Path) -> None:

@@ -143,8 +143,7 @@ class _HeldBlob(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        if not self.closed:
-            self._context.close()
+        self._context.close()
         super().close()
 
 

@@ -167,7 +167,7 @@ def _parse_name(name: str, text: str) -> Repository:
         )
     if not _PATH.match(path):
         raise UsageError(
-            f"invalid name {text[:300]!r}: expected lower-case letters and digits, with '.', '_', '__', '-' or '/' between"
+            f"invalid name {text[:300]!r}: expected lower-case letters and digits, joined by '.', '_', '__', '-' or '/'"
         )
     if registry == DEFAULT_REGISTRY and _HEX_NAME.match(name):
         raise UsageError(f"invalid name {text!r}: 64 hex digits are an image id, not a name")

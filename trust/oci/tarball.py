@@ -11,6 +11,7 @@ import os
 import posixpath
 import tempfile
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from trust.digest import CHUNK_BYTES
@@ -20,7 +21,6 @@ from trust.oci.folder import mapped_errors
 
 if TYPE_CHECKING:
     import tarfile
-    from pathlib import Path
 
     from typing_extensions import Buffer
 
@@ -178,9 +178,6 @@ class _Headers(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def seekable(self) -> bool:
-        return True
-
 
 def _scan(descriptor: int, path: Path) -> tuple[dict[str, tarfile.TarInfo], frozenset[str]]:
     """The members by name, and the names of files that occur twice."""
@@ -227,13 +224,14 @@ def _unpacked(descriptor: int, path: Path) -> int:
     packing = packing_of(magic)
     if packing == "none":
         return descriptor
-    spool, spool_name = tempfile.mkstemp(prefix="dockseal-")
-    try:
-        os.unlink(spool_name)  # noqa: PTH108 - it has no name from here on, and so needs no cleaning up
-        with os.fdopen(os.dup(descriptor), "rb") as packed, os.fdopen(os.dup(spool), "wb") as out:
-            out.writelines(decompressed(iter(lambda: packed.read(CHUNK_BYTES), b""), packing, what=str(path)))
-    except BaseException:
-        os.close(spool)
-        raise
+    with mapped_errors(Path(tempfile.gettempdir())):
+        spool, spool_name = tempfile.mkstemp(prefix="dockseal-")
+        try:
+            os.unlink(spool_name)  # noqa: PTH108 - it has no name from here on, and so needs no cleaning up
+            with os.fdopen(os.dup(descriptor), "rb") as packed, os.fdopen(os.dup(spool), "wb") as out:
+                out.writelines(decompressed(iter(lambda: packed.read(CHUNK_BYTES), b""), packing, what=str(path)))
+        except BaseException:
+            os.close(spool)
+            raise
     os.close(descriptor)
     return spool
