@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied: tag and manifest digest of each image; signed tags whose image the source lacks; the copy's pin."""
+    """What was copied: tag and manifest digest of each image, and the copy's pin.
+
+    ``missing`` are signed tags whose image the source lacks.
+    """
 
     tags: tuple[tuple[str, Digest], ...]
     missing: tuple[str, ...]

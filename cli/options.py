@@ -1,0 +1,89 @@
+"""Options that several commands take, with one wording."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trust.errors import UsageError
+
+
+class Output(str, Enum):
+    """How a result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="text, or json: one object on stdout.")]
+FirstUse = Annotated[
+    bool,
+    typer.Option("--trust-on-first-use", help="Where no root is pinned, pin the one that is there now, and say which."),
+]
+RootFile = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="FILE", help="A root file to trust in this run, in place of the pinned one."),
+]
+AsName = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="For oci: folders: the repository name that the trust data bears."),
+]
+PassphraseFile = Annotated[
+    Path | None, typer.Option("--passphrase-file", metavar="FILE", help="Read the passphrase from a file's first line.")
+]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print NAME@DIGEST only.")]
+Signers = Annotated[
+    list[str] | None, typer.Option("--signer", metavar="NAME", help="Sign as this signer; may be given again.")
+]
+Annotations = Annotated[
+    list[str] | None,
+    typer.Option("--annotation", metavar="KEY=VALUE", help="Sign this with the digest; may be given again."),
+]
+Platform = Annotated[
+    str | None,
+    typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Of an index, the image for this platform."),
+]
+Compression = Annotated[
+    str | None,
+    typer.Option(
+        "--compression",
+        metavar="CODEC[:LEVEL]",
+        help="gzip (default), zlib, zstd or none, for layers that are plain tars.",
+    ),
+]
+Uploads = Annotated[
+    int | None,
+    typer.Option("--max-concurrent-uploads", min=1, max=64, metavar="N", help="Layers at a time; default 5."),
+]
+Untrusted = Annotated[
+    bool,
+    typer.Option(
+        "--disable-content-trust/--enable-content-trust",
+        help="Neither sign nor verify; trust data is not touched. Reads =true and =false as docker does.",
+    ),
+]
+
+
+def pairs(values: list[str] | None, option: str) -> dict[str, str]:
+    """``KEY=VALUE`` arguments as a map.
+
+    Raises:
+        UsageError: one has no ``=``, or a key stands twice.
+    """
+    found: dict[str, str] = {}
+    for value in values or ():
+        key, equals, text = value.partition("=")
+        if not equals or not key or key in found:
+            raise UsageError(f"{option} {value!r}: expected KEY=VALUE, each key once")
+        found[key] = text
+    return found
+
+
+def source_date_epoch() -> str | None:
+    """``SOURCE_DATE_EPOCH``, the time that a reproducible build bears."""
+    return os.environ.get("SOURCE_DATE_EPOCH")

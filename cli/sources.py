@@ -1,0 +1,77 @@
+"""From what people wrote to an image: the local store, a Docker engine, a folder or an archive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trust.errors import DocksealError, MissingError, UnreachableError
+from trust.oci.reference import DEFAULT_TAG
+
+if TYPE_CHECKING:
+    from cli.desk import Desk
+    from trust.oci.engine import Engine
+    from trust.oci.image import Image
+    from trust.oci.reference import Reference
+
+
+def image_from(desk: Desk, source: str | None, name: Reference, codec: str | None = None) -> Image:
+    """The image that ``--from`` names; without it, what the local store or else the Docker engine has under ``name``.
+
+    Raises:
+        MissingError: it is nowhere.
+        UsageError, TamperedError: it cannot be read.
+    """
+    from trust.oci.source import Source, SourceKind
+
+    if source is None:
+        return _here(desk, name, codec)
+    chosen = Source.parse(source)
+    if chosen.kind is SourceKind.DOCKER_DAEMON:
+        return _from_engine(desk, engine(), str(chosen.name), codec)
+    if chosen.kind is SourceKind.LOCAL:
+        return desk.images.image(str(chosen.name))
+    path = chosen.path or Path()
+    if chosen.kind is SourceKind.DOCKER_ARCHIVE:
+        from trust.oci.archive import read_docker_archive
+
+        return read_docker_archive(path, chosen.name)
+    if chosen.kind is SourceKind.OCI_ARCHIVE:
+        from trust.oci.archive import read_oci_archive
+
+        return read_oci_archive(path, chosen.name)
+    from trust.oci.final import image_of
+    from trust.oci.layout import Layout
+
+    return image_of(Layout(path.absolute()), chosen.name or DEFAULT_TAG)
+
+
+def engine() -> Engine:
+    """The Docker engine that ``DOCKER_HOST`` names, or the one on its usual socket."""
+    from trust.oci.engine import Engine
+
+    return Engine.from_environment(os.environ)
+
+
+def _here(desk: Desk, name: Reference, codec: str | None) -> Image:
+    if desk.images.find(name) is not None:
+        return desk.images.image(name)
+    try:
+        return _from_engine(desk, engine(), name.familiar, codec)
+    except (MissingError, UnreachableError) as error:
+        asked = "the Docker engine does not have it" if isinstance(error, MissingError) else "no Docker engine answers"
+        raise MissingError(
+            f"there is no image {name.familiar} here: the local store does not have it, and {asked}",
+            hint=f"dockseal build -t {name.familiar} FOLDER; or name where it is: --from docker-archive:FILE, oci:DIR:TAG",
+        ) from error
+
+
+def _from_engine(desk: Desk, docker: Engine, name: str, codec: str | None) -> Image:
+    from trust.oci.engine import engine_image
+
+    try:
+        desk.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DocksealError(f"cannot make the folder {desk.spool}: {error.strerror or error}") from error
+    return engine_image(docker, name, desk.layer_cache, desk.codec(codec), desk.spool)

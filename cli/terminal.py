@@ -1,0 +1,100 @@
+"""What people see: results on stdout, everything else on stderr; questions only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from trust.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from trust.errors import DocksealError
+
+SCHEMA = 1
+
+
+def say(text: str = "") -> None:
+    """A line of the result."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line beside the result."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """Something that people should know, though the command goes on."""
+    note(f"Warning: {text}")
+
+
+def show_error(error: DocksealError) -> None:
+    """``Error:`` what, expected and got; ``Hint:`` the next command."""
+    note(f"Error: {error.message}")
+    if error.hint:
+        note(f"Hint: {error.hint}")
+
+
+def say_json(value: object) -> None:
+    """One object or list on stdout; objects carry ``"schema": 1``."""
+    if isinstance(value, dict):
+        value = {"schema": SCHEMA, **value}
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def is_interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on a terminal; ``yes`` answers at once.
+
+    Raises:
+        UsageError: nobody can be asked, and no ``-y`` was given.
+    """
+    if yes:
+        return True
+    if not is_interactive():
+        raise UsageError(f"{question} Nobody can be asked here", hint="pass -y to say yes")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as docker prints them: padded, three spaces apart, no lines."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return "\n".join("   ".join(cells).rstrip() for cells in padded)
+
+
+def moment(time: datetime | None) -> str | None:
+    """RFC 3339, UTC, whole seconds."""
+    return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def in_days(time: datetime, now: datetime) -> str:
+    """``in 13 days``, ``2 days ago``: how far away a time is."""
+    days = (time - now).days
+    if time <= now:
+        late = (now - time).days
+        return "today" if late == 0 else f"{late} day{'s' * (late != 1)} ago"
+    return "in less than a day" if days == 0 else f"in {days} day{'s' * (days != 1)}"
+
+
+def size(count: int) -> str:
+    """Bytes as docker shows them: decimal units, ``12.3MB``."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":  # noqa: PLR2004 - docker's decimal units
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.3g}{unit}"
+        value /= 1000
+    raise AssertionError
