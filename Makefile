@@ -20,7 +20,7 @@ demo: $(STAMP)  ## sign, push, verify, tamper and copy, with no server
 
 test: peers $(STAMP)  ## all tests; as root on Debian it installs the peers they talk to
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -n $(WORKERS) -rs --cov --cov-report=
+	$(BIN)/python -m pytest -n $(WORKERS) -rsfE --cov --cov-report=
 	$(BIN)/python -m coverage report --include='trust/*' --skip-covered --show-missing --fail-under=$(COVERAGE_MIN)
 
 lint: $(STAMP)  ## format, lint, types, import contracts
