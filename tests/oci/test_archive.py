@@ -50,11 +50,11 @@ from trust.oci.manifest import (
     image_manifest,
 )
 from trust.oci.reference import Reference, Repository
-from trust.oci.save import whole_file, write_docker_archive, write_oci_archive
+from trust.oci.save import write_docker_archive, write_oci_archive
 from trust.oci.tarball import MAX_MEMBERS, Tarball
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.peers.engine import DockerEngine
 
@@ -682,27 +682,6 @@ def test_a_full_disk_while_saving_is_a_clear_error(tmp_path: Path) -> None:
     image = stored(tmp_path)
     with Path("/dev/full").open("wb", buffering=0) as out, pytest.raises(DocksealError, match="No space left"):
         write_oci_archive([(NAME, image)], out, tmp_path / "a.tar")
-
-
-def interrupted() -> Iterator[bytes]:
-    yield b"second"
-    raise KeyboardInterrupt
-
-
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    with whole_file(path) as out:
-        out.write(b"first")
-        assert not path.exists()
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as out:
-        out.writelines(interrupted())
-    assert path.read_bytes() == b"first"
-    assert [file.name for file in tmp_path.iterdir()] == ["a.tar"]
-    for name in (tmp_path, Path("/dev/null")):
-        with pytest.raises(UsageError, match="is no plain file"), whole_file(name):
-            pass
-    with pytest.raises(MissingError), whole_file(tmp_path / "none/a.tar"):
-        pass
 
 
 def test_a_damaged_layer_is_noticed_while_it_is_saved(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +15,7 @@ from trust.errors import TamperedError, UsageError
 from trust.oci.archive import DOCKER_MANIFEST_FILE, IMAGE_NAME, diff_ids_of
 from trust.oci.codec import Codec
 from trust.oci.final import manifest_of
-from trust.oci.folder import OWN_PREFIX, mapped_errors
+from trust.oci.folder import mapped_errors
 from trust.oci.image import Image, SourceLayer
 from trust.oci.layer import compress_layer
 from trust.oci.layout import MARKER, MARKER_BYTES, REF_NAME
@@ -92,29 +90,6 @@ def write_oci_archive(images: Sequence[NamedImage], out: BinaryIO, path: Path) -
         writer.add("index.json", _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}))
         for digest, (open_, size) in sorted(blobs.items(), key=lambda item: item[0]):
             writer.add_stream(f"blobs/sha256/{digest.hex}", open_, size)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name when it is complete; an error or Ctrl-C leaves what was there.
-
-    Raises:
-        UsageError: the name is taken by a folder or a device.
-        DocksealError: it cannot be written.
-    """
-    with mapped_errors(path):
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no plain file: expected the name of an archive to write")
-        spool = path.with_name(f"{OWN_PREFIX}{secrets.token_hex(8)}.tmp")
-        try:
-            with spool.open("xb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            spool.replace(path)
-        except BaseException:
-            spool.unlink(missing_ok=True)
-            raise
 
 
 class _Writer:
