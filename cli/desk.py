@@ -47,8 +47,9 @@ class TrustOptions:
 class Desk:
     """The parts of one run. Nothing is opened before it is asked for."""
 
-    def __init__(self, *, passphrase_file: Path | None = None) -> None:
+    def __init__(self, *, passphrase_file: Path | None = None, replacing_passphrase: bool = False) -> None:
         self._passphrase_file = passphrase_file
+        self._replacing_passphrase = replacing_passphrase
         self._transports: dict[str, Transport] = {}
 
     @cached_property
@@ -85,7 +86,8 @@ class Desk:
         from cli.passphrases import TerminalPassphrases
         from trust.keys.store import KeyStore
 
-        return KeyStore(self.home / "keys", TerminalPassphrases(self._passphrase_file))
+        passphrases = TerminalPassphrases(self._passphrase_file, replacing=self._replacing_passphrase)
+        return KeyStore(self.home / "keys", passphrases, clock=lambda: self.now)
 
     @cached_property
     def signing(self) -> KeySigning:
@@ -119,9 +121,15 @@ class Desk:
         chosen = os.environ.get("TMPDIR")
         return Path(chosen) if chosen else self.home / "cache" / "spool"
 
+    def spool_folder(self) -> Path:
+        """:attr:`spool`, made where it is missing."""
+        from trust.upload import made_folder
+
+        return made_folder(self.spool)
+
     @cached_property
     def docker_config(self) -> DockerConfig:
-        """docker's config.json and credential helpers."""
+        """Docker's config.json and credential helpers."""
         from trust.oci.dockerconfig import DockerConfig
 
         return DockerConfig()

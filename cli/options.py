@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import typer
 from trust.errors import UsageError
 
 
-class Output(str, Enum):
+class Output(StrEnum):
     """How a result is printed."""
 
     TEXT = "text"

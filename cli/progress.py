@@ -118,7 +118,7 @@ def _grid(rows: Mapping[str, LayerProgress], words: Mapping[str, str]) -> Table:
 
 
 def _bar(event: LayerProgress) -> str:
-    """docker's bar: ``[=====>     ]  12.3MB/45.6MB``."""
+    """Docker's bar: ``[=====>     ]  12.3MB/45.6MB``."""
     if not event.total:
         return ""
     done = min(event.current, event.total)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trust.errors import DocksealError, MissingError, UnreachableError
+from trust.errors import MissingError, UnreachableError
 from trust.oci.reference import DEFAULT_TAG
 
 if TYPE_CHECKING:
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
     from trust.oci.reference import Reference
 
 
-def image_from(desk: Desk, source: str | None, name: Reference, codec: str | None = None) -> Image:
-    """The image that ``--from`` names; without it, what the local store or else the Docker engine has under ``name``.
+def image_from(desk: Desk, source: str, codec: str | None = None) -> Image:
+    """The image of a SOURCE; without a prefix it is a name of the local store.
 
     Raises:
-        MissingError: it is nowhere.
+        MissingError: it is not there.
         UsageError, TamperedError: it cannot be read.
     """
     from trust.oci.source import Source, SourceKind
 
-    if source is None:
-        return _here(desk, name, codec)
     chosen = Source.parse(source)
     if chosen.kind is SourceKind.DOCKER_DAEMON:
         return _from_engine(desk, engine(), str(chosen.name), codec)
@@ -54,7 +52,12 @@ def engine() -> Engine:
     return Engine.from_environment(os.environ)
 
 
-def _here(desk: Desk, name: Reference, codec: str | None) -> Image:
+def image_here(desk: Desk, name: Reference, codec: str | None = None) -> Image:
+    """What the local store, or else the Docker engine, has under a name.
+
+    Raises:
+        MissingError: neither has it.
+    """
     if desk.images.find(name) is not None:
         return desk.images.image(name)
     try:
@@ -63,15 +66,11 @@ def _here(desk: Desk, name: Reference, codec: str | None) -> Image:
         asked = "the Docker engine does not have it" if isinstance(error, MissingError) else "no Docker engine answers"
         raise MissingError(
             f"there is no image {name.familiar} here: the local store does not have it, and {asked}",
-            hint=f"dockseal build -t {name.familiar} FOLDER; or name where it is: --from docker-archive:FILE, oci:DIR:TAG",
+            hint=f"dockseal build -t {name.familiar} FOLDER; or say where it is: --from docker-archive:FILE",
         ) from error
 
 
 def _from_engine(desk: Desk, docker: Engine, name: str, codec: str | None) -> Image:
     from trust.oci.engine import engine_image
 
-    try:
-        desk.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise DocksealError(f"cannot make the folder {desk.spool}: {error.strerror or error}") from error
-    return engine_image(docker, name, desk.layer_cache, desk.codec(codec), desk.spool)
+    return engine_image(docker, name, desk.layer_cache, desk.codec(codec), desk.spool_folder())

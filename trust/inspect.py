@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trust.client import check_fresh
@@ -47,6 +47,14 @@ class Inspection:
     tags: tuple[SignedTag, ...]
     unsigned: tuple[str, ...]
     error: DocksealError | None
+
+    def only(self, tag: str) -> Inspection:
+        """The same, of one tag."""
+        return replace(
+            self,
+            tags=tuple(item for item in self.tags if item.tag == tag),
+            unsigned=tuple(name for name in self.unsigned if name == tag),
+        )
 
 
 def inspect(store: Store, reader: Reader, machine: Machine, signing: KeySigning) -> Inspection:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trust.oci.final import image_of
-from trust.upload import upload_image
+from trust.oci.save import write_docker_archive
+from trust.upload import made_folder, upload_image
 from trust.verify import verify_name
 
 if TYPE_CHECKING:
     from trust.digest import Digest
     from trust.machine import Machine
+    from trust.oci.engine import Engine
     from trust.oci.image import Image
     from trust.oci.manifest import Manifest
+    from trust.oci.reference import Reference
     from trust.oci.store import Store
     from trust.upload import Uploads
     from trust.verify import Judgement
@@ -68,3 +73,18 @@ def fetch(found: Found, destination: Store, tag: str | None, uploads: Uploads) -
     if tag is not None:
         destination.put_manifest(manifest, tag)
     return manifest
+
+
+def load_into_engine(found: Found, engine: Engine, name: Reference, spool: Path) -> Manifest:
+    """Hand the image to a Docker engine, under ``name``.
+
+    Raises:
+        UsageError: an index; choose a platform.
+        UnreachableError: the engine does not answer, or refuses it.
+    """
+    assert found.image.manifest is not None  # noqa: S101 - what a store has is final
+    with tempfile.TemporaryFile(dir=made_folder(spool)) as file:
+        write_docker_archive([(name, found.image)], file, Path("the archive"), spool_dir=spool)
+        file.seek(0)
+        engine.load(file)
+    return found.image.manifest

@@ -13,7 +13,7 @@ from trust.tuf.state import Period, Terms
 from trust.writer import Foundation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from trust.client import Verified
@@ -84,8 +84,8 @@ def label_for(repository: str, what: str) -> str:
     return f"{slug[: MAX_LABEL - len(what) - len(mark) - 2]}-{mark}.{what}"
 
 
-def init(writer: Writer, foundation: Foundation) -> Trusted:
-    """Make a repository's first state, with no tag signed yet.
+def init(writer: Writer, found: Callable[[], Foundation]) -> Trusted:
+    """Make a repository's first state, with no tag signed yet; its keys are made when nothing speaks against it.
 
     Raises:
         ConflictError: there is trust data already.
@@ -93,10 +93,10 @@ def init(writer: Writer, foundation: Foundation) -> Trusted:
     """
     if writer.heads is not None:
         raise ConflictError(
-            f"{foundation.terms.repository} has trust data already, version {writer.base().version}",
-            hint="dockseal inspect shows it; dockseal key rotate changes its keys",
+            f"{writer.base().terms.repository} has trust data already, version {writer.base().version}",
+            hint="dockseal inspect shows it",
         )
-    planned = writer.plan_first(foundation)
+    planned = writer.plan_first(found())
     writer.publish(planned)
     return planned
 

@@ -119,7 +119,7 @@ def announce(store: Store, state: State, version: int) -> Manifest:
     manifest = encode(state)
     for descriptor, data in [(manifest.config, _EMPTY), *zip(manifest.layers, state.files.values(), strict=True)]:
         if descriptor is not None:
-            store.put_blob(descriptor, lambda data=data: io.BytesIO(data))  # type: ignore[misc]
+            store.put_blob(descriptor, lambda data=data: io.BytesIO(data))
     store.put_manifest(manifest, own_tag(version, unverified_identity(state)))
     return manifest
 

@@ -88,7 +88,7 @@ def upload_image(store: Store, image: Image, uploads: Uploads) -> Manifest:
         TamperedError: a layer is not what the image's config or manifest says.
         UnreachableError: the store did not answer.
     """
-    with tempfile.TemporaryDirectory(prefix="push-", dir=_made(uploads.spool)) as spool:
+    with tempfile.TemporaryDirectory(prefix="push-", dir=made_folder(uploads.spool)) as spool:
         placed = _LayerUploads(store, uploads, Path(spool)).place(_layers_of(image))
     return _put_manifests(store, image, placed)
 
@@ -221,7 +221,12 @@ def _manifest_of(image: Image, layers: list[Descriptor]) -> Manifest:
     return image_manifest(Descriptor.of(image.config, OCI_CONFIG), tuple(layers))
 
 
-def _made(folder: Path) -> Path:
+def made_folder(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        DocksealError: it cannot be made.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -153,5 +153,5 @@ def _check_tag(facts: Judgement, found: Digest | None) -> None:
     if found != facts.digest:
         raise MismatchError(
             f"{name} is signed to mean {facts.digest}: the registry's tag points at {found}",
-            hint=f"it was moved without signing; `dockseal pull {facts.repository}@{facts.digest}` gets what was signed",
+            hint=f"moved without signing; `dockseal pull {facts.repository}@{facts.digest}` gets what was signed",
         )

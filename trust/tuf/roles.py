@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from securesystemslib.signer import Key, Signer
-    from tuf.api.metadata import Signed, Targets
+    from tuf.api.metadata import T, Targets
 
 TOP_LEVEL_ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -123,7 +123,7 @@ def meta_of(version: int, data: bytes) -> MetaFile:
     return MetaFile(version, len(data), {"sha256": Digest.of(data).hex})
 
 
-def sign(signed: Signed, signers: Sequence[Signer]) -> bytes:
+def sign(signed: T, signers: Sequence[Signer]) -> bytes:
     """The role file: compact JSON, signed by all of ``signers``.
 
     Raises:

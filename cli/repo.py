@@ -1,0 +1,263 @@
+"""repo init, status, refresh, log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options, terminal
+from cli.desk import Desk, TrustOptions
+from trust.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from trust.history import Entry
+    from trust.oci.store import Store
+    from trust.repo import RoleStatus
+
+app = typer.Typer(
+    no_args_is_help=True, help="A repository's trust data: begin it, watch it, keep it fresh, read its history."
+)
+RepositoryArgument = Annotated[str, typer.Argument(metavar="NAME", help="registry/name, or oci:FOLDER.")]
+KeyOption = list[str] | None
+EXPIRED_SOON = 13
+
+
+@app.command()
+def init(
+    name: RepositoryArgument,
+    root_key: Annotated[KeyOption, typer.Option("--root-key", metavar="KEY", help="May be given again.")] = None,
+    root_threshold: Annotated[int, typer.Option("--root-threshold", min=1, help="How many of them must sign.")] = 1,
+    targets_key: Annotated[KeyOption, typer.Option("--targets-key", metavar="KEY")] = None,
+    targets_threshold: Annotated[int, typer.Option("--targets-threshold", min=1)] = 1,
+    snapshot_key: Annotated[KeyOption, typer.Option("--snapshot-key", metavar="KEY")] = None,
+    snapshot_threshold: Annotated[int, typer.Option("--snapshot-threshold", min=1)] = 1,
+    timestamp_key: Annotated[KeyOption, typer.Option("--timestamp-key", metavar="KEY")] = None,
+    timestamp_threshold: Annotated[int, typer.Option("--timestamp-threshold", min=1)] = 1,
+    expires: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expires", metavar="ROLE=DAYS", help="root and targets 365, snapshot 90, timestamp 14 by default."
+        ),
+    ] = None,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Begin a repository's trust data; the first push does it by itself with the defaults.
+
+    Keys that are not named are made: one root key for all your repositories, a targets key and a publishing
+    key for this one.
+
+    Example:
+      dockseal repo init --root-threshold 2 --root-key alice --root-key bob ghcr.io/acme/app
+    """
+    from cli.send import explain_root
+    from trust.repo import Roles, lay_foundation
+    from trust.repo import init as begin
+
+    desk = Desk(passphrase_file=passphrase_file)
+    store = _store(desk, name, as_name)
+    writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
+    named = {"root": root_key, "targets": targets_key, "snapshot": snapshot_key, "timestamp": timestamp_key}
+    thresholds = {
+        "root": root_threshold,
+        "targets": targets_threshold,
+        "snapshot": snapshot_threshold,
+        "timestamp": timestamp_threshold,
+    }
+    labels = {role: tuple(chosen) for role, chosen in named.items() if chosen}
+    roles = Roles(labels, thresholds, _days(expires))
+    state = begin(writer, lambda: lay_foundation(desk.keys, store.repository, roles))
+    terminal.say(f"Initialized {store.name}")
+    explain_root(desk, store, state)
+
+
+@app.command()
+def status(
+    name: RepositoryArgument,
+    within: Annotated[
+        str | None,
+        typer.Option("--within", metavar="DAYS", help="Exit 13 where a role expires within these days: 30d."),
+    ] = None,
+    output: options.OutputOption = options.Output.TEXT,
+    trust_on_first_use: options.FirstUse = False,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+) -> None:
+    """Show what expires when, and whether this machine can renew it.
+
+    Example, for a scheduled job:
+
+      dockseal repo status --within 30d ghcr.io/acme/app
+    """
+    from trust.read import Reader
+    from trust.repo import status as roles_of
+
+    desk = Desk()
+    limit = None if within is None else _number_of_days(within)
+    store = _store(desk, name, as_name)
+    reader = Reader(store, desk.machine(TrustOptions(trust_on_first_use, root, as_name)))
+    trusted = reader.read_past_expiry()
+    if trusted is None:
+        raise reader.nothing_there()
+    roles = roles_of(trusted.verified, desk.signing)
+    soon = [item for item in roles if _days_left(item, desk.now) < (0 if limit is None else limit)]
+    pending = trusted.verified.links.pending
+    if output is options.Output.JSON:
+        terminal.say_json(
+            {
+                "repository": store.repository,
+                "state": trusted.verified.version,
+                "pending": list(pending),
+                "roles": [_status_json(item, desk.now) for item in roles],
+            }
+        )
+    else:
+        terminal.say(f"{store.name}: state {trusted.verified.version}")
+        terminal.say(
+            terminal.table(
+                ("ROLE", "VERSION", "EXPIRES", "", "SIGN FROM", "HERE"), [_row(item, desk.now) for item in roles]
+            )
+        )
+        for identity in pending:
+            terminal.say(f"pending: {identity[:12]}, another writer's state that is not part of this one")
+    if soon:
+        names = ", ".join(f"{item.role} ({terminal.in_days(item.expires, desk.now)})" for item in soon)
+        terminal.note(f"Expires: {names}. Next: dockseal repo refresh {name}")
+        raise typer.Exit(EXPIRED_SOON)
+
+
+@app.command()
+def refresh(
+    name: RepositoryArgument,
+    output: options.OutputOption = options.Output.TEXT,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
+
+    Example, for a scheduled job:
+
+      DOCKSEAL_PASSPHRASE=… dockseal repo refresh ghcr.io/acme/app
+    """
+    from trust.repo import refresh as renew
+
+    desk = Desk(passphrase_file=passphrase_file)
+    store = _store(desk, name, as_name)
+    state = renew(desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name))))
+    expires = min(state.verified.expiry().values())
+    if output is options.Output.JSON:
+        terminal.say_json(
+            {"repository": store.repository, "state": state.verified.version, "expires": terminal.moment(expires)}
+        )
+        return
+    terminal.say(
+        f"Refreshed {store.name}: state {state.verified.version}, valid until {terminal.moment(expires)} "
+        f"({terminal.in_days(expires, desk.now)})"
+    )
+
+
+@app.command()
+def log(
+    name: RepositoryArgument,
+    limit: Annotated[int, typer.Option("-n", "--max-count", min=1, max=500, help="How many states.")] = 20,
+    output: options.OutputOption = options.Output.TEXT,
+    trust_on_first_use: options.FirstUse = False,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+) -> None:
+    """Show the states, newest first: what each changed, and who signed it."""
+    from trust.history import history
+    from trust.read import Reader
+
+    desk = Desk()
+    store = _store(desk, name, as_name)
+    machine = desk.machine(TrustOptions(trust_on_first_use, root, as_name))
+    entries = history(store, Reader(store, machine), machine, limit)
+    if output is options.Output.JSON:
+        terminal.say_json([_entry_json(entry) for entry in entries])
+        return
+    labels = {str(key.key_id): key.label for key in desk.keys.keys()}  # noqa: SIM118 - a KeyStore is no dict
+    for entry in entries:
+        current = "  (current)" if entry.current else ""
+        terminal.say(f"state {entry.version}  {entry.identity[:12]}{current}")
+        for role, version in entry.roles.items():
+            signers = ", ".join(labels.get(key, key[:7]) for key in entry.signed_by.get(role, ()))
+            terminal.say(f"  {role} {version}" + (f"  signed by {signers}" if signers else ""))
+        for change in entry.changes:
+            before, after = (change.before or "")[:12], (change.after or "")[:12]
+            sign = "+" if not before else "-" if not after else "~"
+            terminal.say(
+                f"  {sign} {change.tag}  {' -> '.join(part for part in (before, after) if part)}  ({change.role})"
+            )
+
+
+def _store(desk: Desk, name: str, as_name: str | None) -> Store:
+    from trust.oci.source import StoreName
+
+    asked = StoreName.parse(name)
+    if asked.tag is not None or asked.digest is not None:
+        raise UsageError(f"{name} names an image: expected a repository, without tag and digest")
+    return desk.store(asked, as_name)
+
+
+def _days(values: list[str] | None) -> dict[str, int]:
+    from trust.tuf.roles import TOP_LEVEL_ROLES
+
+    chosen = {role: _number_of_days(text) for role, text in options.pairs(values, "--expires").items()}
+    if unknown := set(chosen) - set(TOP_LEVEL_ROLES):
+        raise UsageError(f"--expires: unknown role {min(unknown)!r}: expected one of {', '.join(TOP_LEVEL_ROLES)}")
+    return chosen
+
+
+def _number_of_days(text: str) -> int:
+    digits = text.removesuffix("d")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 5:  # noqa: PLR2004 - 273 years
+        raise UsageError(f"{text!r} is no number of days: expected 30 or 30d")
+    return int(digits)
+
+
+def _days_left(item: RoleStatus, now: datetime) -> float:
+    return (item.expires - now).total_seconds() / 86_400
+
+
+def _row(item: RoleStatus, now: datetime) -> tuple[str, ...]:
+    here = "yes" if item.can_sign else "no"
+    due = "now" if item.sign_from <= now else f"{terminal.moment(item.sign_from)}"
+    expires = terminal.moment(item.expires) or ""
+    return item.role, str(item.version), expires, terminal.in_days(item.expires, now), due, here
+
+
+def _status_json(item: RoleStatus, now: datetime) -> dict[str, object]:
+    return {
+        "role": item.role,
+        "version": item.version,
+        "expires": terminal.moment(item.expires),
+        "expired": item.expires <= now,
+        "signFrom": terminal.moment(item.sign_from),
+        "threshold": item.threshold,
+        "keys": list(item.key_ids),
+        "canSign": item.can_sign,
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    return {
+        "schema": terminal.SCHEMA,
+        "version": entry.version,
+        "identity": entry.identity,
+        "tag": entry.tag,
+        "current": entry.current,
+        "parents": list(entry.parents),
+        "pending": list(entry.pending),
+        "roles": dict(entry.roles),
+        "signedBy": {role: list(keys) for role, keys in entry.signed_by.items()},
+        "changes": [
+            {"role": change.role, "tag": change.tag, "before": change.before, "after": change.after}
+            for change in entry.changes
+        ],
+    }
