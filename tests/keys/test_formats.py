@@ -88,6 +88,7 @@ def test_larger_curves_are_taken_in_and_sign(store: KeyStore, curve: ec.Elliptic
 
 
 @pytest.mark.usefixtures("cheap")
+@pytest.mark.peer("ssh-keygen")
 @pytest.mark.parametrize("extra", [["-t", "ed25519"], ["-t", "ecdsa"], ["-t", "rsa", "-m", "PEM"]], ids=" ".join)
 def test_what_ssh_keygen_writes_is_taken_in(store: KeyStore, tmp_path: Path, extra: list[str]) -> None:
     path = tmp_path / "id"

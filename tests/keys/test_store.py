@@ -403,6 +403,7 @@ class TestDamage:
         with pytest.raises(KeyUnavailableError, match="encrypted part is not intact"):
             store.signer(store.find("release"))
 
+    @pytest.mark.peer("ssh-keygen")
     def test_an_unencrypted_file_is_refused(self, open_store: Callable[[], KeyStore], folder: Path) -> None:
         path = folder / "release.key"
         subprocess.run(
@@ -541,6 +542,7 @@ class TestChanging:
         assert data.startswith(b"-----BEGIN PUBLIC KEY-----\n")
         assert load_public(data) == key.public
 
+    @pytest.mark.peer("ssh-keygen")
     def test_ssh_keygen_reads_the_file(self, folder: Path) -> None:
         command = ["ssh-keygen", "-y", "-f", str(folder / "release.key"), "-P"]
         right = subprocess.run([*command, "correct horse"], capture_output=True, check=True)

@@ -326,7 +326,7 @@ def test_a_negative_size_is_refused(tmp_path: Path) -> None:
         member = tarfile.TarInfo("x")
         member.type, member.size = kind, -(1 << 40)
         data = tarfile.TarInfo("first").tobuf() + member.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
-        with pytest.raises(TamperedError):
+        with pytest.raises((TamperedError, UsageError)):  # Python 3.11.2 sees the archive end before one of them
             read_docker_archive(write(tmp_path / "a.tar", data))
 
 
