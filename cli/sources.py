@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trust.errors import MissingError, UnreachableError
-from trust.oci.reference import DEFAULT_TAG
 
 if TYPE_CHECKING:
     from cli.desk import Desk
@@ -39,10 +38,10 @@ def image_from(desk: Desk, source: str, codec: str | None = None) -> Image:
         from trust.oci.archive import read_oci_archive
 
         return read_oci_archive(path, chosen.name)
-    from trust.oci.final import image_of
+    from trust.oci.archive import read_layout
     from trust.oci.layout import Layout
 
-    return image_of(Layout(path.absolute()), chosen.name or DEFAULT_TAG)
+    return read_layout(Layout(path.absolute()), chosen.name)
 
 
 def engine() -> Engine:

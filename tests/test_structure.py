@@ -10,7 +10,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORDS = {"trust.strictjson", "trust.digest", "trust.errors"}
+WORDS = {"trust.strictjson", "trust.digest", "trust.errors", "trust.files"}
 
 
 @pytest.fixture(scope="module")

@@ -5,60 +5,77 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from trust.errors import DocksealError
+from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+SHARED_FILE = 0o644
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace ``path`` with ``data``, or leave it as it was.
 
-    Folders on the way are made with mode 0700.
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = PRIVATE_FILE, error: type[DocksealError] = DocksealError
+) -> None:
+    """Replace ``path`` with ``data``, or leave it as it was. Folders on the way are made private.
 
     Raises:
-        DocksealError: the file cannot be written (a full disk, no permission).
+        DocksealError: as ``error`` says: the file cannot be written (a full disk, no permission).
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    with whole_file(path, mode=mode) as file:
-        file.write(data)
+    with _mapped(f"cannot write {path}", error), _written(path, data, mode) as temporary:
+        temporary.replace(path)
+
+
+def create_once(path: Path, data: bytes, *, error: type[DocksealError] = DocksealError) -> bool:
+    """Write a private file that is not there yet, whole or not at all.
+
+    Returns:
+        Whether it was written; False where the name is taken, and then nothing has changed.
+
+    Raises:
+        DocksealError: as ``error`` says: it cannot be written.
+    """
+    with _mapped(f"cannot write {path}", error), _written(path, data, PRIVATE_FILE) as temporary:
+        try:
+            path.hardlink_to(temporary)  # looks and takes the name in one step, unlike rename
+        except FileExistsError:
+            return False
+    return True
+
+
+def delete(path: Path, *, error: type[DocksealError] = DocksealError) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        DocksealError: as ``error`` says: it cannot be removed.
+    """
+    with _mapped(f"cannot remove {path}", error):
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of ``path`` when the block ends well, and is gone when it does not.
+def whole_file(path: Path, *, mode: int = SHARED_FILE) -> Iterator[BinaryIO]:
+    """A file to stream into, which takes the place of ``path`` when the block ends well, and is gone when it does not.
 
     Raises:
+        UsageError: something that is no plain file is there: a device would be replaced, not written.
         DocksealError: the file cannot be written (a full disk, no permission).
     """
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+    with _mapped(f"cannot write {path}", DocksealError):
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no plain file", hint="use - for standard output")
+        with _temporary(path, mode) as (temporary, file):
             yield file
             file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _cannot_write(path: Path, error: OSError) -> DocksealError:
-    return DocksealError(f"cannot write {path}: {error.strerror or error}")
+            os.fsync(file.fileno())
+            temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -68,13 +85,52 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         DocksealError: the lock file cannot be made.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DocksealError(f"cannot lock {path}: {error.strerror or error}") from error
+    with _mapped(f"cannot lock {path}", DocksealError):
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _written(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A temporary file beside ``path`` with these bytes on the disk, to be linked or renamed."""
+    path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    with _temporary(path, mode) as (temporary, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        yield temporary
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, stat.S_IMODE(mode))
+            yield temporary, file
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _mapped(what: str, error: type[DocksealError]) -> Iterator[None]:
+    """Turn what the system says into our error."""
+    try:
+        yield
+    except OSError as problem:
+        raise error(f"{what}: {problem.strerror or problem}") from problem

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +17,14 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 
 from tests.keys.conftest import EXAMPLE, EXAMPLE_PASSPHRASE, Answers
 from trust.errors import DocksealError, KeyUnavailableError, UsageError
-from trust.keys import container, files
+from trust.files import write_atomically
+from trust.keys import container
 from trust.keys.ids import public_key_of
 from trust.keys.signers import GuardedSigner, Signers
 from trust.keys.store import KeyStore, Kind, load_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 KINDS: list[Kind] = ["ed25519", "ecdsa", "rsa"]
 
@@ -447,14 +449,13 @@ class TestDamage:
     def test_a_full_disk_leaves_nothing_half_written(
         self, store: KeyStore, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(path: Path, data: bytes) -> bool:
-            if path.suffix == ".json":
-                raise KeyUnavailableError(f"cannot write {path}: No space left on device")
-            return create(path, data)
+        def full(temporary: Path, path: Path) -> None:
+            if temporary.suffix == ".json":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            os.link(path, temporary)
 
-        create = files.create
         before = snapshot(folder)
-        monkeypatch.setattr(files, "create", full)
+        monkeypatch.setattr(Path, "hardlink_to", full)
         with pytest.raises(KeyUnavailableError, match="No space left"):
             store.generate("another")
         assert snapshot(folder) == before
@@ -462,7 +463,7 @@ class TestDamage:
     def test_a_folder_that_cannot_be_written(self, tmp_path: Path, answers: Answers) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(KeyUnavailableError, match="cannot write"):
-            files.replace(tmp_path / "file" / "a.key", b"data")
+            write_atomically(tmp_path / "file" / "a.key", b"data", error=KeyUnavailableError)
 
 
 class TestChanging:

@@ -1,21 +1,19 @@
-"""Files of the key folder: capped reads, private modes, atomic writes."""
+"""Reading the key folder: capped, and refusing what is open to others."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trust.errors import KeyUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MAX_KEY_FILE_BYTES = 64 << 10
-FOLDER_MODE = 0o700
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -56,70 +54,6 @@ def names(folder: Path, suffix: str) -> tuple[str, ...]:
         except FileNotFoundError:
             return ()
     return tuple(sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix)))
-
-
-def create(path: Path, data: bytes) -> bool:
-    """Write a file that is not there yet, whole or not at all, mode 0600.
-
-    Returns:
-        Whether it was written; False where the name is taken, and then nothing has changed.
-
-    Raises:
-        KeyUnavailableError: it cannot be written.
-    """
-    with _written(path, data) as temporary:
-        try:
-            path.hardlink_to(temporary)  # looks and takes the name in one step, unlike rename
-        except FileExistsError:
-            return False
-    return True
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file anew, whole or not at all, mode 0600.
-
-    Raises:
-        KeyUnavailableError: it cannot be written; the old one is as it was.
-    """
-    with _written(path, data) as temporary:
-        temporary.replace(path)
-
-
-def delete(path: Path) -> None:
-    """Remove a file, if it is there.
-
-    Raises:
-        KeyUnavailableError: it cannot be removed.
-    """
-    with _mapped(f"cannot remove {path}"):
-        path.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _written(path: Path, data: bytes) -> Iterator[Path]:
-    """A temporary file beside ``path`` with these bytes on the disk, to be linked or renamed."""
-    with _mapped(f"cannot write {path}"):
-        path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-            _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from trust import strictjson
 from trust.errors import KeyUnavailableError, TamperedError, UsageError
+from trust.files import create_once, delete, write_atomically
 from trust.keys import container, files, formats
 from trust.keys.formats import load_public
 from trust.keys.ids import SHORT_ID_DIGITS, KeyId, key_id, public_key_of, short_id
@@ -186,7 +187,7 @@ class KeyStore:
         """
         private = self._unlock(key)
         passphrase = self._new_passphrase(key.label, key.purpose)
-        files.replace(self._private_path(key.label), container.seal(private, passphrase))
+        write_atomically(self._private_path(key.label), container.seal(private, passphrase), error=KeyUnavailableError)
 
     def remove(self, key: StoredKey) -> None:
         """Delete the private and the public part.
@@ -196,8 +197,8 @@ class KeyStore:
         """
         if self._describe(key.label).key_id != key.key_id:
             raise KeyUnavailableError(f"the key {key.label!r} is another one by now: it was {key.short}")
-        files.delete(self._private_path(key.label))
-        files.delete(self._public_path(key.label))
+        delete(self._private_path(key.label), error=KeyUnavailableError)
+        delete(self._public_path(key.label), error=KeyUnavailableError)
         self._signers.pop(key.key_id, None)
 
     def signer(self, key: StoredKey) -> Signer:
@@ -284,14 +285,14 @@ class KeyStore:
     def _write(self, label: str, sealed: bytes, description: bytes) -> None:
         """Both files or none; the private one takes the name."""
         taken = UsageError(f"there is a key {label!r} already: another process was first")
-        if not files.create(self._private_path(label), sealed):
+        if not create_once(self._private_path(label), sealed, error=KeyUnavailableError):
             raise taken
         written = False
         try:
-            written = files.create(self._public_path(label), description)
+            written = create_once(self._public_path(label), description, error=KeyUnavailableError)
         finally:  # after an interrupt too
             if not written:
-                files.delete(self._private_path(label))
+                delete(self._private_path(label), error=KeyUnavailableError)
         if not written:
             raise taken
 

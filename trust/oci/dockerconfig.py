@@ -11,7 +11,6 @@ import binascii
 import json
 import os
 import re
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from trust.errors import UsageError
+from trust.files import write_atomically
 from trust.oci.reference import DEFAULT_REGISTRY
 from trust.oci.wire import clean
 
@@ -271,21 +271,7 @@ def _parse(data: bytes, what: str) -> dict[str, object]:
 
 def _write(path: Path, config: dict[str, object]) -> None:
     """Replace the file at once; mode 0600, its folder 0700 when it is new."""
-    data = json.dumps(config, indent="\t", ensure_ascii=False)
-    temporary = ""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")  # mode 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            Path(temporary).unlink()  # only there when it did not become the file
+    write_atomically(path, json.dumps(config, indent="\t", ensure_ascii=False).encode(), error=UsageError)
 
 
 def _ask_helper(helper: str, key: str) -> Credentials | None:

@@ -40,7 +40,9 @@ class Placed:
 class BlobReader(Protocol):
     """Opens the same bytes as often as it is called (a retry reads again)."""
 
-    def __call__(self) -> BinaryIO: ...
+    def __call__(self) -> BinaryIO:
+        """The bytes from their beginning; the caller closes it."""
+        ...
 
 
 class Store(Protocol):
