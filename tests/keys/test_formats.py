@@ -97,6 +97,7 @@ def test_what_ssh_keygen_writes_is_taken_in(store: KeyStore, tmp_path: Path, ext
     key.public.verify_signature(store.signer(key).sign(b"payload"), b"payload")
 
 
+@pytest.mark.peer("openssl")
 @pytest.mark.usefixtures("cheap")
 @pytest.mark.parametrize("derivation", [["-iter", "10000"], ["-scrypt", "-scrypt_N", "1024"]], ids=" ".join)
 def test_what_openssl_encrypts_is_taken_in(store: KeyStore, tmp_path: Path, derivation: list[str]) -> None:

@@ -74,6 +74,7 @@ PROGRAMS = (
     Program("skopeo", "skopeo"),
     Program("umoci", "umoci"),
     Program("htpasswd", "apache2-utils", version=()),
+    Program("openssl", "openssl", version=("version",)),
     Program("ssh-keygen", "openssh-client", version=()),
     Program("node", "nodejs"),
     Program("npm", "npm"),
