@@ -161,4 +161,4 @@ def _key(keys: KeyStore, label: str, purpose: Purpose, kind: Kind) -> StoredKey:
 def _period(role: str, days: int) -> Period:
     if days < 1:
         raise UsageError(f"the expiry of {role} is {days} days: expected at least 1")
-    return Period(days, max(1, days // 3))
+    return Period.of(days)

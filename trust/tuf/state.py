@@ -157,6 +157,11 @@ class Period:
     expires_days: int
     signing_days: int
 
+    @classmethod
+    def of(cls, expires_days: int) -> Self:
+        """A period whose last third is for signing again."""
+        return cls(expires_days, max(1, expires_days // 3))
+
 
 DEFAULT_PERIODS = {
     "root": Period(365, 60),
