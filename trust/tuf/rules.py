@@ -7,6 +7,7 @@ return nothing and raise.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,22 +20,25 @@ from trust.keys.ids import key_id, key_material
 from trust.tuf.state import EXTENSION, Links, State, Terms, parse_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
     from tuf.api.metadata import Root, Snapshot, Timestamp
 
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
 
 def check_file(name: str, data: bytes, repository: str) -> None:
-    """Rules 1 to 3, for one role file: a pure function of its arguments, so its result may be kept by hash.
+    """Rules 1 to 3 and 8, for one role file: a pure function of its arguments, so its result may be kept by hash.
 
     1. Strict JSON first. 2. Key ids are recomputed from key material (python-tuf trusts the label, so
     a forged id would satisfy a pin), and the same material under two ids is refused (one key would
     count twice). 3. Timestamp and every root are of the repository that was asked for (else one
-    team's ``app-dev`` state passes as ``app-prod``).
+    team's ``app-dev`` state passes as ``app-prod``). 8. What a lookup can yield is a tag's sha256.
 
     Raises:
-        TamperedError: rule 1 or 2 is broken, or the file is not what its name says.
+        TamperedError: rule 1, 2 or 8 is broken, or the file is not what its name says.
         UntrustedRootError: rule 3 is broken.
     """
     body = strictjson.loads_object(data, name)
@@ -47,16 +51,15 @@ def check_file(name: str, data: bytes, repository: str) -> None:
     expected_type = role if role in {"root", "snapshot", "timestamp"} else "targets"
     if signed.get("_type") != expected_type:
         raise TamperedError(f"{name} holds a file of type {signed.get('_type')!r}: expected {expected_type!r}")
-    delegations = signed.get("delegations")
-    holder = delegations if isinstance(delegations, dict) else signed
-    keys = holder.get("keys", {})
-    if not isinstance(keys, dict):
-        raise TamperedError(f"{name}: keys is no object")
-    _check_keys(name, keys)
     if role == "root":
+        _check_keys(name, signed)
         _check_repository(name, Terms.parse(signed.get(EXTENSION)).repository, repository)
     elif role == "timestamp":
         _check_repository(name, Links.parse(signed.get(EXTENSION)).repository, repository)
+    elif role != "snapshot":
+        _check_targets(name, signed.get("targets"))
+        if signed.get("delegations") is not None:
+            _check_keys(name, signed["delegations"])
 
 
 def _check_repository(name: str, found: str, expected: str) -> None:
@@ -67,7 +70,23 @@ def _check_repository(name: str, found: str, expected: str) -> None:
         )
 
 
-def _check_keys(name: str, keys: Mapping[str, object]) -> None:
+def _check_targets(name: str, targets: object) -> None:
+    """Every target is a tag, and has the digest that a lookup is to yield."""
+    if not isinstance(targets, dict):
+        raise TamperedError(f"{name}: targets is no object")
+    for tag, target in targets.items():
+        if not _TAG.match(tag):
+            raise TamperedError(f"{name} signs {tag[:100]!r}, which is no tag")
+        hashes = target.get("hashes") if isinstance(target, dict) else None
+        digest = hashes.get("sha256") if isinstance(hashes, dict) else None
+        if not isinstance(digest, str) or not _SHA256.match(digest):
+            raise TamperedError(f"{name} signs the tag {tag!r} without a valid sha256")
+
+
+def _check_keys(name: str, holder: object) -> None:
+    keys = holder.get("keys") if isinstance(holder, dict) else None
+    if not isinstance(keys, dict):
+        raise TamperedError(f"{name}: keys is no object")
     owners: dict[bytes, str] = {}
     for label, value in keys.items():
         key = _parse_key(name, label, value)
