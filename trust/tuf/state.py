@@ -169,6 +169,8 @@ DEFAULT_PERIODS = {
     "snapshot": Period(90, 30),
     "timestamp": Period(14, 7),
 }
+MAX_PERIOD_DAYS = 36_500
+"""A hundred years: more would pass the end of the calendar."""
 CLOCK_SLACK_DAYS = 1
 """How much longer than its period a timestamp may live, for clocks that differ."""
 
@@ -211,15 +213,15 @@ class Terms:
         for role, item in _object(body.get("periods"), "root's periods").items():
             days = _object(item, f"period of {role}")
             periods[role] = Period(
-                _positive(days.get("expires"), f"expiry of {role}"),
-                _positive(days.get("signing"), f"signing period of {role}"),
+                _days(days.get("expires"), f"expiry of {role}"),
+                _days(days.get("signing"), f"signing period of {role}"),
             )
         if lacking := set(DEFAULT_PERIODS) - set(periods):
             raise TamperedError(f"the root's {EXTENSION} has no period for {', '.join(sorted(lacking))}")
         return cls(
             _string(body.get("repository"), "repository"),
             tuple(periods.items()),
-            _positive(body.get("max_timestamp_days"), "max_timestamp_days"),
+            _days(body.get("max_timestamp_days"), "max_timestamp_days"),
         )
 
 
@@ -273,6 +275,13 @@ def _positive(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise TamperedError(f"{EXTENSION}: {what} is no positive integer")
     return value
+
+
+def _days(value: object, what: str) -> int:
+    days = _positive(value, what)
+    if days > MAX_PERIOD_DAYS + CLOCK_SLACK_DAYS:
+        raise TamperedError(f"{EXTENSION}: {what} is {days} days: expected at most {MAX_PERIOD_DAYS}")
+    return days
 
 
 def _identities(value: object) -> tuple[str, ...]:
