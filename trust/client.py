@@ -4,7 +4,7 @@
 the clock, the disk and a URL; here it gets a clock of ours, an empty scratch folder and a fetcher
 that serves one state's files. Rollback memory is ours (:mod:`trust.memory`), so nothing of python-tuf's
 cache is kept. Two private names are used, ``_trusted_set`` and ``_load_targets``: the public interface
-neither takes a clock nor loads a role without looking for a target; tests/test_client.py holds them fast.
+neither takes a clock nor loads a role without looking for a target; tests/trust/test_client.py holds them fast.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from trust.errors import ExpiredError, TamperedError
+from trust.errors import DocksealError, ExpiredError, TamperedError
 from trust.tuf import rules
 from trust.tuf.roles import role_of
-from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
+from trust.tuf.state import MAX_ROLE_FILE_BYTES, MAX_STATE_FILES, State, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,6 +73,12 @@ class Verified:
         }
 
     @property
+    def key_ids(self) -> frozenset[str]:
+        """Every key that some role may sign with."""
+        delegations = [item.delegations for item in self.targets.values() if item.delegations is not None]
+        return frozenset(self.root.keys).union(*(item.keys for item in delegations))
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Every tag that some role lists; which digest is trusted, only :attr:`lookup` says."""
         return tuple(sorted({tag for targets in self.targets.values() for tag in targets.targets}))
@@ -86,7 +92,7 @@ class Verified:
         return tuple(
             name
             for name, targets in roles.items()
-            if tag in targets.targets and targets.targets[tag].hashes == found.hashes
+            if tag in targets.targets and targets.targets[tag].hashes["sha256"] == found.hashes["sha256"]
         )
 
     def role(self, name: str) -> Role:
@@ -137,11 +143,14 @@ def verify_state(state: State, trusted_root: bytes) -> Verified:
 
     Args:
         state: unverified.
-        trusted_root: a root file that the caller trusts; its own signatures are checked too.
+        trusted_root: the state's root file that the caller trusts; its own signatures are checked too.
 
     Raises:
         TamperedError: a signature, hash, length, version or format is wrong.
+        DocksealError: the scratch folder cannot be written.
     """
+    if trusted_root not in state.roots:  # else what python-tuf trusts would not be what the state holds
+        raise TamperedError("the trust data does not hold the root that it is to be verified from")
     try:
         return _refresh(state, trusted_root)
     except (exceptions.RepositoryError, exceptions.DownloadError) as error:
@@ -149,6 +158,8 @@ def verify_state(state: State, trusted_root: bytes) -> Verified:
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         # python-tuf's parser lets these out on malformed fields; see its Metadata.from_dict
         raise TamperedError(f"the trust data is malformed: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise DocksealError(f"cannot use the folder for temporary files: {error.strerror or error}") from error
 
 
 def parse_root(data: bytes) -> Metadata[Root]:
@@ -234,5 +245,7 @@ def _delegated(targets: Targets) -> tuple[str, ...]:
     if delegations is None:
         return ()
     if delegations.succinct_roles is not None:
+        if delegations.succinct_roles.number_of_bins > MAX_STATE_FILES:  # 2^32 names would fill the memory
+            raise TamperedError(f"{delegations.succinct_roles.number_of_bins} bins: expected at most {MAX_STATE_FILES}")
         return tuple(delegations.succinct_roles.get_roles())
     return tuple(delegations.roles or ())

@@ -63,8 +63,12 @@ def role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
         return root.roles[name]
     for parent in targets.values():
         delegations = parent.delegations
-        if delegations is not None and delegations.roles is not None and name in delegations.roles:
+        if delegations is None:
+            continue
+        if delegations.roles is not None and name in delegations.roles:
             return delegations.roles[name]
+        if delegations.succinct_roles is not None and delegations.succinct_roles.is_delegated_role(name):
+            return delegations.succinct_roles
     raise KeyError(name)
 
 
