@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from trust.oci.manifest import Manifest
@@ -70,7 +71,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back. ``Content-Length`` is that of the body unless ``headers`` has one."""
+    """What goes back. ``Content-Length`` is that of the body unless ``headers`` say otherwise."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -190,7 +191,7 @@ class StoredManifest:
 class FaultyRegistry:
     """Runs while the context lasts; ``host`` is ``localhost:PORT``."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.manifests: defaultdict[str, dict[str, StoredManifest]] = defaultdict(dict)
         self.blobs: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
         self.tags: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -203,6 +204,9 @@ class FaultyRegistry:
         self._tokens: dict[str, float] = {}
         self._count = 0
         self._server = _Server(self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.host = f"localhost:{self._server.server_port}"
 
     def fail(self, method: str, pattern: str, fault: Fault, *, times: int | None = 1, skip: int = 0) -> Rule:
@@ -348,7 +352,9 @@ class FaultyRegistry:
         given = request.authorization or ""
         if self.bearer:
             expires = self._tokens.get(given.removeprefix("Bearer "), 0.0)
-            scheme = f'Bearer realm="http://{self.host}/token",service="faulty",scope="{self._scope(request)}"'
+            scheme = (
+                f'Bearer realm="{self._scheme}://{self.host}/token",service="faulty",scope="{self._scope(request)}"'
+            )
             allowed = given.startswith("Bearer ") and expires > time.monotonic()
         elif self.basic is not None:
             scheme, allowed = 'Basic realm="faulty"', given == basic_header(*self.basic)
@@ -488,7 +494,7 @@ class FaultyRegistry:
         return Response(201, {"Location": f"/v2/{repo}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def _session(self, status: int, repo: str, session: str) -> Response:
-        base = f"http://{self.host}" if self.absolute_locations else ""
+        base = f"{self._scheme}://{self.host}" if self.absolute_locations else ""
         location = f"{base}/v2/{repo}/blobs/uploads/{session}?_state=a%2Fb%3D{len(self.uploads[session])}"
         end = max(len(self.uploads[session]) - 1, 0)
         return Response(status, {"Location": location, "Range": f"0-{end}", "Docker-Upload-UUID": session})
@@ -579,7 +585,9 @@ class _Connection(BaseHTTPRequestHandler):
         self.send_response(response.status)
         headers = {"Content-Length": str(len(response.body)), **response.headers}
         if isinstance(fault, Endless):
-            headers = {**response.headers, "Transfer-Encoding": "chunked"}
+            headers["Transfer-Encoding"] = "chunked"
+        if "Transfer-Encoding" in headers:
+            del headers["Content-Length"]
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -587,8 +595,8 @@ class _Connection(BaseHTTPRequestHandler):
             self._send_endless(fault)
         elif self.command != "HEAD" and response.status not in {204, 304}:
             self.wfile.write(response.body[: fault.after] if isinstance(fault, CutBody) else response.body)
-            length = headers["Content-Length"]
-            self.close_connection |= isinstance(fault, CutBody) or length != str(len(response.body))
+            self.close_connection |= headers.get("Content-Length") != str(len(response.body))
+            self.close_connection |= isinstance(fault, CutBody)
 
     def _send_endless(self, fault: Endless) -> None:
         self.close_connection = True

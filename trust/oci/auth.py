@@ -166,13 +166,14 @@ class TokenSource:
             token = self._cached(scopes, EARLY_FOR_UPLOADS if upload else EARLY)
             return f"Bearer {(token or self._new_token(scopes, credentials)).value}"
 
-    def challenged(self, headers: Iterable[str], scopes: tuple[str, ...], sent: str | None) -> bool:
+    def challenged(self, headers: Iterable[str], scopes: tuple[str, ...], sent: str | None, *, again: bool) -> bool:
         """Learn from a 401.
 
         Args:
             headers: its ``WWW-Authenticate`` headers.
             scopes: what the request needed.
             sent: the ``Authorization`` that was refused.
+            again: the request was refused before, so ``sent`` was new.
 
         Returns:
             Whether the request is worth sending again.
@@ -186,14 +187,16 @@ class TokenSource:
             self._challenge = chosen
             for key in [key for key, token in self._tokens.items() if sent == f"Bearer {token.value}"]:
                 del self._tokens[key]
+            credentials = self._credentials(scopes)
+            if chosen.scheme == "basic":
+                return credentials is not None and credentials.basic not in {None, sent}
+            if credentials and sent and sent == f"Bearer {credentials.registry_token}":
+                return False
             asked = tuple(chosen.get("scope").split())
-            if bearer and asked and not covers(scopes, asked):
+            news = not covers(self._wanted(scopes), asked)
+            if news:
                 self._missing[scopes] = asked
-            if chosen.scheme == "bearer":
-                credentials = self._credentials(scopes)
-                return not (credentials and sent == f"Bearer {credentials.registry_token}")
-            basic = self._credentials(scopes)
-            return basic is not None and basic.basic not in {None, sent}
+            return news or sent is None or not again
 
     def _credentials(self, scopes: tuple[str, ...]) -> Credentials | None:
         """Those for the repository of the first scope."""

@@ -148,24 +148,24 @@ class Registry:
             TamperedError: the list is malformed or longer than ``MAX_TAGS_BYTES``.
         """
         found: dict[Tag, None] = {}
-        left, query = MAX_TAGS_BYTES, f"n={min(limit + 1, TAGS_PER_PAGE)}"
-        for _ in range(MAX_TAG_PAGES):
-            call = Call("GET", f"{self._path}/tags/list?{query}", self._pull, max_bytes=left)
-            answer = self._transport.send(call)
+        size = min(limit + 1, TAGS_PER_PAGE)
+        left, query, asked = MAX_TAGS_BYTES, f"n={size}", set[str]()
+        while query not in asked and len(found) <= limit:
+            asked.add(query)
+            if len(asked) > MAX_TAG_PAGES:
+                raise TamperedError(f"the tag list of {self.name} does not end: expected at most {MAX_TAG_PAGES} pages")
+            answer = self._transport.send(Call("GET", f"{self._path}/tags/list?{query}", self._pull, max_bytes=left))
             if answer.status == _NOT_FOUND:
                 break
             if not answer.ok:
                 raise self._error(answer, self.name)
-            page = self._read_tags(answer)
-            before = len(found)
-            found.update(dict.fromkeys(tag for tag in page if _is_tag(tag)))
             left -= len(answer.body)
+            page, known = self._read_tags(answer), len(found)
+            found.update(dict.fromkeys(tag for tag in page if _is_tag(tag)))
             following = wire.next_query(answer.all("Link"))
-            if following is None and page and len(page) == min(limit + 1, TAGS_PER_PAGE):
-                following = f"n={len(page)}&last={quote(str(page[-1]), safe='')}"  # Nexus gives no Link
-            if following is None or len(found) > limit or len(found) == before:
-                break
-            query = following
+            if following is None and len(page) == size and len(found) > known:  # Nexus gives no Link
+                following = f"n={size}&last={quote(list(found)[-1], safe='')}"
+            query = following or query
         return tuple(found)[: limit + 1]
 
     def read_blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
@@ -221,17 +221,7 @@ class Registry:
                     return placed
                 with self._lock:
                     session = self._absent.pop(digest, None)
-            start, tell = f"{self._path}/blobs/uploads/", sent or (lambda _size: None)
-            Upload(
-                self._transport,
-                start,
-                self._push,
-                descriptor,
-                open_,
-                tell,
-                lambda answer: self._error(answer, self.name),
-                session,
-            ).run()
+            self._upload(descriptor, open_, sent or (lambda _size: None), session)
             with self._lock:
                 self._here.add(digest)
             return Placed(Outcome.PUSHED)
@@ -292,6 +282,21 @@ class Registry:
         with self._lock:
             self._absent[digest] = session
         return None
+
+    def _upload(
+        self, descriptor: Descriptor, open_: BlobReader, sent: Callable[[int], None], session: str | None
+    ) -> None:
+        Upload(
+            transport=self._transport,
+            start=f"{self._path}/blobs/uploads/",
+            scopes=self._push,
+            descriptor=descriptor,
+            open_=open_,
+            sent=sent,
+            failed=lambda answer: self._error(answer, self.name),
+            is_there=lambda: self._look(descriptor.digest, self._push),
+            location=session,
+        ).run()
 
     def _mount(self, digest: Digest, source: str) -> tuple[bool, str | None]:
         """Try one source: whether it worked, and else the session that was started instead.

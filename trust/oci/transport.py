@@ -214,7 +214,8 @@ class Transport:
             refused = answer.status == _UNAUTHORIZED and wire.origin(answer.url) == wire.origin(url)
             if not refused or rounds == MAX_AUTH_ROUNDS:
                 break
-            if not self._tokens.challenged(answer.all("WWW-Authenticate"), call.scopes, header):
+            challenges = answer.all("WWW-Authenticate")
+            if not self._tokens.challenged(challenges, call.scopes, header, again=rounds > 1):
                 break
         self._warn(answer)
         self._raise_temporary(call.method, answer)
@@ -239,8 +240,7 @@ class Transport:
 
     def _exchange(self, call: Call, url: str, headers: dict[str, str], authorization: str | None) -> Answer:
         """One request on the wire."""
-        request = requests.Request(call.method, url, headers=self._headers(headers, authorization)).prepare()
-        request.url = url  # prepare() re-quotes it; an upload's state is opaque
+        request = self._prepare(call.method, url, headers, authorization)
         with contextlib.ExitStack() as stack:
             if isinstance(call.body, Body) and call.body.size:
                 request.headers["Content-Length"] = str(call.body.size)
@@ -282,14 +282,23 @@ class Transport:
             connected = not any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _causes(error))
             message = f"{request.method} {wire.redact(url)}: {_reason(error)}"
             raise TransientError(message, connected=connected) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            # ValueError: a header that http.client cannot send, or http.client's own for a malformed answer
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise UnreachableError(f"{request.method} {wire.redact(url)}: {_reason(error)}") from error
 
-    def _headers(self, headers: Mapping[str, str], authorization: str | None) -> dict[str, str]:
+    def _prepare(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
+    ) -> requests.PreparedRequest:
         """Identity: what is hashed is what was sent, never a decoded body."""
-        result = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity", **headers}
-        return result if authorization is None else {**result, "Authorization": authorization}
+        all_headers = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        if authorization is not None:
+            all_headers["Authorization"] = authorization
+        try:
+            request = requests.Request(method, url, headers=all_headers).prepare()
+        except (requests.RequestException, ValueError) as error:
+            # its text may quote a header, and so a token
+            raise UnreachableError(f"{method} {wire.redact(url)} cannot be sent: {type(error).__name__}") from error
+        request.url = url  # prepare() re-quotes it; an upload's state is opaque
+        return request
 
     def _fetch_token(self, method: str, url: str, headers: Mapping[str, str], form: bytes | None) -> tuple[int, bytes]:
         """Ask the token server. Credentials go to the host of its URL and no other."""

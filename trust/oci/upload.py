@@ -45,6 +45,7 @@ class Upload:
         start: the path that a session is started at, ``/v2/NAME/blobs/uploads/``.
         location: a session that a mount has already started.
         failed: makes an error of an answer that is none of ours to handle.
+        is_there: whether the registry has the blob, asked when an answer may have been lost.
     """
 
     transport: Transport
@@ -54,6 +55,7 @@ class Upload:
     open_: BlobReader
     sent: Callable[[int], None]
     failed: Callable[[Answer], DocksealError]
+    is_there: Callable[[], bool]
     location: str | None = None
     _offset: int = field(default=0, init=False)
 
@@ -72,6 +74,8 @@ class Upload:
             except TransientError as problem:
                 backoff.wait(problem)
                 self._resume(lost=isinstance(problem, _SessionLostError))
+                if self.location is None and self.is_there():
+                    return
             else:
                 return
 
@@ -154,7 +158,8 @@ class CheckedReader:
         self._hash.update(data)
         self._size += len(data)
         expected = self._descriptor
-        if self._size > expected.size or (not data and self._size < expected.size):
+        wrong = self._size > expected.size or (not data and self._size < expected.size)
+        if wrong or (self._size == expected.size and self._file.read(1)):
             raise TamperedError(f"blob {expected.digest.short} has another size: expected {expected.size} bytes")
         if self._size == expected.size and self._hash.hexdigest() != expected.digest.hex:
             raise TamperedError(

@@ -87,9 +87,7 @@ class Problem:
 
 def clean(text: str, limit: int = MAX_TEXT_LENGTH) -> str:
     """Foreign text on one line, without control characters, tokens and queries of URLs."""
-    line = _UNPRINTABLE.sub(" ", text[: 4 * limit]).strip()
-    line = _URL_QUERY.sub(r"\1", _SECRET.sub("[redacted]", line))
-    return line if len(line) <= limit else f"{line[:limit]}…"
+    return _line(_URL_QUERY.sub(r"\1", text[: 4 * limit]), limit)
 
 
 def redact(url: str) -> str:
@@ -100,7 +98,7 @@ def redact(url: str) -> str:
     except ValueError:
         return "(an invalid URL)"
     host = parts.netloc.rpartition("@")[2]
-    return clean(f"{parts.scheme}://{host}{parts.path}" + (f"?{query}" if query else ""))
+    return _line(f"{parts.scheme}://{host}{parts.path}" + (f"?{query}" if query else ""), MAX_TEXT_LENGTH)
 
 
 def is_internal(host: str) -> bool:
@@ -255,6 +253,11 @@ def problem_of(body: bytes, headers: Mapping[str, str]) -> Problem:
     return Problem((), clean(body[:MAX_TEXT_LENGTH].decode("utf-8", "replace")))
 
 
+def _line(text: str, limit: int) -> str:
+    line = _SECRET.sub("[redacted]", _UNPRINTABLE.sub(" ", text).strip())
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
 def _one_error(entry: dict[str, object]) -> str:
     """``CODE: message (detail)``, as far as it is there."""
     code, message, detail = entry.get("code"), entry.get("message"), entry.get("detail")
@@ -272,6 +275,6 @@ def _absolute(target: str, source: str, what: str) -> tuple[str, SplitResult]:
     except ValueError as error:
         raise UnreachableError(f"{redact(source)} gave {what} that is no URL") from error
     usable = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
-    if not usable or len(url) > MAX_URL_LENGTH or not target.isascii() or _UNPRINTABLE.search(target):
+    if not usable or len(url) > MAX_URL_LENGTH or not url.isascii() or _UNPRINTABLE.search(target):
         raise UnreachableError(f"{redact(source)} gave {what} {redact(url)}: expected an http or https URL")
     return parts._replace(fragment="").geturl(), parts
