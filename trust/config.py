@@ -56,7 +56,7 @@ def load(path: Path) -> Config:
         body = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return Config()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     _refuse_unknown(body, {"pin", "registry", "defaults"}, path, "at the top")
     defaults = _table(body.get("defaults", {}), path, "[defaults]")

@@ -68,7 +68,8 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
 
     Raises:
         ConflictError: more candidates than can be looked at.
-        UntrustedRootError, TamperedError, RollbackError: the pointer's state is not acceptable.
+        UntrustedRootError, TamperedError, RollbackError: the pointer's state is not acceptable, or without
+            a pointer what is there is older than what was seen.
     """
     pointer = _pointer(store, reader, known)
     states = announced(store)
@@ -93,6 +94,7 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
     heads = uncovered(found)
     preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
     base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
+    reader.check_seen(base)  # the pointer, and what was announced after it, may be gone
     return Heads(base, tuple(head for head in heads if head is not base))
 
 

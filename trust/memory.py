@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from trust.client import Verified
 
 _SCHEMA = 1
+_MAX_FOLDER_NAME = 180
+"""Characters; file systems allow 255, and a longer name ends with a digest instead."""
 _BLOB_NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -45,7 +47,10 @@ class Memory:
     """The memory of one repository, in a folder of its own under ``cache``. The constructor does no I/O."""
 
     def __init__(self, cache: Path, repository: str) -> None:
-        self._folder = cache / "trust" / quote(repository, safe="")
+        name = quote(repository, safe="")
+        if len(name) > _MAX_FOLDER_NAME:
+            name = f"{name[:_MAX_FOLDER_NAME]}-{Digest.of(repository.encode()).hex}"
+        self._folder = cache / "trust" / name
         self._repository = repository
 
     def seen(self) -> Seen | None:
@@ -77,14 +82,14 @@ class Memory:
     def check(self, verified: Verified, anchor: str) -> None:
         """Nothing is older than what was seen (rule 5).
 
-        Where somebody changed the pin to a root that what was seen never stood on, the repository was
+        Where somebody changed the pin, and the state shares no root with what was seen, the repository was
         made anew, and the old memory says nothing of it.
 
         Raises:
             RollbackError: a role, the root, or the state itself is older, or another of the same version.
         """
         seen = self.seen()
-        if seen is None or (seen.anchor != anchor and not _holds(verified, seen.root)):
+        if seen is None or (seen.anchor != anchor and not self._shares_root(verified, seen)):
             return
         found = verified.versions
         for role, version in seen.versions.items():
@@ -126,18 +131,21 @@ class Memory:
                 if _BLOB_NAME.match(path.name) and Digest.from_hex(path.name) not in files:
                     path.unlink(missing_ok=True)
 
+    def _shares_root(self, verified: Verified, seen: Seen) -> bool:
+        """Whether some root of the state is one of those seen; the newest need not be, or a rollback would hide."""
+        digests = [Digest.of(data) for data in verified.state.roots]
+        return any(digest == seen.root or self.file(digest) is not None for digest in digests)
+
 
 def _parse(body: dict[str, object]) -> Seen:
     versions = body["versions"]
-    if body["schema"] != _SCHEMA or not isinstance(versions, dict):
+    if body["schema"] != _SCHEMA or not isinstance(versions, dict) or not {"root", "timestamp"} <= set(versions):
         raise ValueError("unknown form")
+    if not all(type(version) is int for version in versions.values()):
+        raise ValueError("a version is no integer")
     return Seen(
         str(body["anchor"]),
         str(body["identity"]),
         Digest(str(body["root"])),
-        {str(role): int(str(version)) for role, version in versions.items()},
+        versions,
     )
-
-
-def _holds(verified: Verified, root: Digest) -> bool:
-    return any(Digest.of(data) == root for data in verified.state.roots)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from trust.client import Verified, check_fresh, parse_root, verify_state
 from trust.digest import Digest
-from trust.errors import RollbackError, UnsignedError, UntrustedRootError
+from trust.errors import RollbackError, TamperedError, UnsignedError, UntrustedRootError
 from trust.pins import Pin
 from trust.states import read_pointer
-from trust.tuf.rules import check_file
+from trust.tuf.rules import check_file, check_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,25 +78,47 @@ class Reader:
         if stored is None:
             return None
         trusted = self.trust(stored)
-        self._memory.check(trusted.verified, _anchor(trusted.pin))
+        self.check_seen(trusted)
         return trusted
 
     def trust(self, stored: StoredState, pin: Pin | None = None) -> Trusted:
-        """Verify a state under ``pin``, or the one of this machine, but for its age and what was seen.
+        """Verify a state under ``pin``, or the one of this machine, but for its age and the versions seen.
 
         Raises:
             UntrustedRootError, TamperedError, RollbackError: the verdict.
         """
+        trusted = self.trust_past(stored, pin)
+        known = self._known(trusted.pin)
+        if known is not None and trusted.verified.root.version < known.versions["root"]:
+            raise RollbackError(
+                f"the trust data was rolled back: its newest root is version {trusted.verified.root.version}, and "
+                f"{known.versions['root']} was seen before"
+            )
+        trusted.pin.check_floors(trusted.verified)
+        return trusted
+
+    def trust_past(self, stored: StoredState, pin: Pin | None = None) -> Trusted:
+        """Like :meth:`trust`, but the state may be older than what was seen: for a look at history.
+
+        Raises:
+            UntrustedRootError, TamperedError: the verdict.
+        """
         pin = pin or self._pin(stored.state)
-        seen = self._memory.seen()
-        anchor = _anchor(pin)
-        known = seen if seen is not None and seen.anchor == anchor else None
-        self._check_files(stored.state, pin.signed_name(self._store.repository), known)
-        start = None if known is None else self._memory.file(known.root)
-        verified = verify_state(stored.state, start or pin.starting_root(stored.state))
-        self._machine.refuse_example_keys(set(verified.root.keys))
-        pin.check_floors(verified)
+        known = self._known(pin)
+        start = self._start(stored.state, pin, known)
+        self._check_files(stored.state, tuple(stored.state.files), pin, known)
+        verified = verify_state(stored.state, start)
+        self._machine.refuse_example_keys(set(verified.key_ids))
+        check_timestamp(verified.timestamp, verified.terms, self._machine.now)
         return Trusted(verified, pin, stored.digest)
+
+    def check_seen(self, trusted: Trusted) -> None:
+        """Nothing in a verified state is older than what was seen.
+
+        Raises:
+            RollbackError: it is.
+        """
+        self._memory.check(trusted.verified, _anchor(trusted.pin))
 
     def remember(self, trusted: Trusted) -> None:
         """Keep a state that verified in full; a root trusted on first use is pinned now.
@@ -141,10 +163,45 @@ class Reader:
             "--trust-on-first-use believes what is there now",
         )
 
-    def _check_files(self, state: State, repository: str, known: Seen | None) -> None:
-        for name, data in state.files.items():
+    def _known(self, pin: Pin) -> Seen | None:
+        """What was seen on the ground of this pin."""
+        seen = self._memory.seen()
+        return seen if seen is not None and seen.anchor == _anchor(pin) else None
+
+    def _start(self, state: State, pin: Pin, known: Seen | None) -> bytes:
+        """The root to verify from: the newest seen, or else the oldest that the pin accepts.
+
+        Raises:
+            UntrustedRootError: the pin accepts none.
+            TamperedError: the chain of roots is another one than was seen. (Who got hold of keys that
+                a rotation has replaced can sign such a chain from there on.)
+        """
+        if known is not None:
+            for data in state.roots:
+                if Digest.of(data) == known.root:
+                    return data
+        if pin.root is None:  # rule 2 first: a pin of keys counts key ids
+            roots = tuple(f"{number}.root.json" for number in range(1, state.root_version + 1))
+            self._check_files(state, roots, pin, known)
+        start = pin.starting_root(state)
+        if known is not None and state.root_version >= known.versions["root"]:
+            raise TamperedError(
+                f"root {known.versions['root']} is another one than this machine has seen: expected {known.root}"
+            )
+        return start
+
+    def _check_files(self, state: State, names: tuple[str, ...], pin: Pin, known: Seen | None) -> None:
+        """Rules 1 to 3 and 8; that a file is of another repository weighs more than that one is malformed."""
+        malformed = None
+        for name in names:
+            data = state.files[name]
             if known is None or self._memory.file(Digest.of(data)) is None:
-                check_file(name, data, repository)
+                try:
+                    check_file(name, data, pin.signed_name(self._store.repository))
+                except TamperedError as error:
+                    malformed = malformed or error
+        if malformed is not None:
+            raise malformed
 
 
 def root_key_ids(state: State) -> set[str]:

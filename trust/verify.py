@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from trust.client import check_fresh
 from trust.digest import Digest
-from trust.errors import DocksealError, MismatchError, MissingError, UnsignedError
+from trust.errors import DocksealError, ExpiredError, MismatchError, MissingError, UnsignedError
 from trust.read import Reader
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
     facts = Judgement(store.repository, tag)
     try:
         verified = Reader(store, machine).read(tag).verified
+        if tag is None:
+            tag = _tag_of(verified, digest, machine.now)
     except DocksealError as error:
         return _refused(facts, error)
-    if tag is None:
-        tag = _tag_of(verified, digest)
     facts = _signed_facts(facts, verified, tag)
     try:
         if digest is not None:
@@ -104,7 +105,7 @@ def _signed_facts(facts: Judgement, verified: Verified, tag: str | None) -> Judg
     annotations = custom.get("annotations")
     return replace(
         facts,
-        digest=Digest.from_hex(str(target.hashes.get("sha256"))),
+        digest=Digest.from_hex(str(target.hashes["sha256"])),
         size=int(target.length),
         signers=verified.signers_of(tag),
         expires=_expires(verified, tag),
@@ -118,14 +119,24 @@ def _expires(verified: Verified, tag: str | None) -> datetime:
     return min(when for role, when in verified.expiry().items() if role in asked)
 
 
-def _tag_of(verified: Verified, digest: Digest | None) -> str | None:
-    """Some current tag whose lookup yields the digest (rule 8)."""
-    if digest is None:
-        return None
-    for tag in verified.tags:
+def _tag_of(verified: Verified, digest: Digest | None, now: datetime) -> str | None:
+    """Some current tag whose lookup yields the digest (rule 8).
+
+    Raises:
+        ExpiredError: one does, but what its lookup stands on has expired.
+    """
+    expired: ExpiredError | None = None
+    for tag in verified.tags if digest is not None else ():
         found = verified.lookup(tag)
-        if found is not None and found.hashes.get("sha256") == digest.hex:
-            return tag
+        if found is not None and digest is not None and found.hashes["sha256"] == digest.hex:
+            try:
+                check_fresh(verified, now, tag)
+            except ExpiredError as error:
+                expired = expired or error
+            else:
+                return tag
+    if expired is not None:
+        raise expired
     return None
 
 
