@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trust.digest import Digest
 from trust.errors import ConflictError, MissingError, UnsignedError
-from trust.heads import covers
+from trust.heads import continues
 from trust.oci.final import image_of
 from trust.pins import Pin
 from trust.read import Reader
@@ -81,7 +81,7 @@ def _standing(target: Store, machine: Machine, pin: Pin, new: Verified) -> bool:
     old = reader.trust(stored, pin).verified
     if old.identity == new.identity:
         return True
-    if not covers(new, old):
+    if not continues(new, old):
         raise ConflictError(
             f"{target.name} has trust data that {new.terms.repository} does not continue: version {old.version} there, "
             f"version {new.version} here",

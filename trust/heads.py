@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What was found: the state to build on, and the heads that are not part of it."""
+    """What was found: the state to build on, and the heads that are not part of it.
+
+    ``pointed``: there is a pointer; without one, the repository's first state is announced at most.
+    """
 
     base: Trusted
     others: tuple[Trusted, ...] = ()
+    pointed: bool = True
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -42,6 +46,23 @@ def covers(newer: Verified, older: Verified) -> bool:
     """Whether ``newer`` lists ``older`` as an ancestor and in nothing falls below it."""
     if older.identity not in dict(newer.links.covers) or newer.version <= older.version:
         return False
+    return _reaches_all(newer, older)
+
+
+def continues(newer: Verified, older: Verified) -> bool:
+    """Whether ``newer`` covers ``older``, or has left it so far behind that ``covers`` no longer reaches it.
+
+    History counts where both stand on one chain of roots and nothing falls; for lookers-on such as a copy,
+    never for what is a head.
+    """
+    if covers(newer, older):
+        return True
+    one_chain = older.state.roots == newer.state.roots[: older.state.root_version]
+    return older.version < newer.version - COVERED_VERSIONS and one_chain and _reaches_all(newer, older)
+
+
+def _reaches_all(newer: Verified, older: Verified) -> bool:
+    """Whether no role falls."""
     if newer.root.version < older.root.version:
         return False
     return all(_reaches(newer.snapshot.meta.get(name), meta) for name, meta in older.snapshot.meta.items())
@@ -95,7 +116,7 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
     preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
     base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
     reader.check_seen(base)  # the pointer, and what was announced after it, may be gone
-    return Heads(base, tuple(head for head in heads if head is not base))
+    return Heads(base, tuple(head for head in heads if head is not base), pointed=pointer is not None)
 
 
 def uncovered(states: Iterable[Trusted]) -> list[Trusted]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trust.client import check_fresh, verify_state
-from trust.errors import ConflictError, UnsignedError
-from trust.heads import Heads, find_heads
+from trust.digest import Digest
+from trust.errors import ConflictError, DocksealError, UnreachableError, UnsignedError
+from trust.heads import Heads, covers, find_heads
+from trust.pins import Pin
 from trust.read import Trusted
-from trust.states import POINTER_TAG, announce, encode, point
+from trust.states import POINTER_TAG, announce, announced, encode, own_tag, point, read_announced
 from trust.tuf.rules import check_file
 
 if TYPE_CHECKING:
-    from trust.digest import Digest
+    from collections.abc import Iterator
+
     from trust.machine import Machine
     from trust.oci.store import Store
-    from trust.pins import Pin
     from trust.read import Reader
     from trust.tuf.state import State
 
@@ -76,14 +78,58 @@ def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted, he
     for final in (False, True):
         found = find_heads(store, reader, machine, known)
         news = [] if found is None else [head for head in (found.base, *found.others) if head not in known]
-        if news:
+        if found is not None and news:
+            if final and covers(found.base.verified, planned.verified):  # it built on this one before this one pointed
+                store.put_manifest(store.get_manifest(found.base.digest), POINTER_TAG)
             raise _conflict(store, f"it announced {', '.join(head.verified.identity[:12] for head in news)}")
+        if heads is None or not heads.pointed:
+            _give_way(store, reader, planned, pointed=final)
         if not final:
+            reader.pin(planned)  # before the pointer: a crash in between leaves a root that is known here
             point(store, manifest)
     pointed = store.resolve(POINTER_TAG)
     if pointed != manifest.digest:
         raise _conflict(store, f"{POINTER_TAG} is now {pointed}")
     reader.remember(planned)
+
+
+def _give_way(store: Store, reader: Reader, planned: Trusted, *, pointed: bool) -> None:
+    """Of machines that begin one repository at the same time, each with a root of its own, the largest root goes on.
+
+    Each announces before it looks, so of any two at least one sees the other; one that has pointed points back.
+
+    Raises:
+        ConflictError: a larger root is there.
+    """
+    mine = Digest.of(planned.verified.state.roots[0])
+    rivals = [rival for rival in _rivals(store, reader) if _root(rival) > mine]
+    if not rivals:
+        return
+    winner = max(rivals, key=lambda rival: (_root(rival), rival.verified.version))
+    if pointed:
+        store.put_manifest(store.get_manifest(winner.digest), POINTER_TAG)
+    tag = own_tag(winner.verified.version, winner.verified.identity)
+    raise ConflictError(
+        f"another machine began to sign {store.name} at the same time, with a root of its own that goes first: "
+        f"{_root(winner)}; no image tag was moved",
+        hint=f"ask who began it for a signature, and pin that root; if the tag {tag} is a left-over, remove it",
+    )
+
+
+def _rivals(store: Store, reader: Reader) -> Iterator[Trusted]:
+    """The announced states that verify from their own first root, whoever made it."""
+    for item in announced(store):
+        try:
+            stored = read_announced(store, item.tag, reader.cached)
+            yield reader.trust(stored, Pin(store.repository, root=Digest.of(stored.state.roots[0])))
+        except UnreachableError:
+            raise
+        except DocksealError:
+            continue  # find_heads has warned of it
+
+
+def _root(state: Trusted) -> Digest:
+    return Digest.of(state.verified.state.roots[0])
 
 
 def _conflict(store: Store, what: str) -> ConflictError:

@@ -48,6 +48,8 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
     if not store.has_manifest(manifest.digest):  # a registry may collect what has no tag yet
         upload_image(store, image, uploads)
     signed = signer.sign(tag, manifest)
+    if signed.unchanged and store.resolve(tag) == manifest.digest:
+        return signed
     try:
         store.put_manifest(manifest, tag)
     except MissingError:  # collected between its upload and its tag

@@ -51,6 +51,7 @@ class Reader:
         self._store = store
         self._own_keys = own_keys
         self._memory = machine.memory(store.repository)
+        self._pinned = False
 
     def read(self, tag: str | None = None) -> Trusted:
         """The current state, verified in full and fresh; then, and only then, it is remembered.
@@ -121,16 +122,21 @@ class Reader:
         self._memory.check(trusted.verified, _anchor(trusted.pin))
 
     def remember(self, trusted: Trusted) -> None:
-        """Keep a state that verified in full; a root trusted on first use is pinned now.
+        """Keep a state that verified in full; a root that was trusted on first use is pinned now.
 
         Raises:
             RollbackError: another process has seen a newer one meanwhile.
         """
-        machine, repository = self._machine, self._store.repository
         self._memory.keep(trusted.verified, _anchor(trusted.pin))
-        if machine.pin(repository) is None:
+        self.pin(trusted)
+
+    def pin(self, trusted: Trusted) -> None:
+        """Write down the root that a state stands on, where this machine has pinned none."""
+        machine, repository = self._machine, self._store.repository
+        if machine.pin(repository) is None and not self._pinned:
             machine.save_pin(trusted.pin)
             machine.warn(f"pinned {repository} to the root {trusted.pin.root}")
+            self._pinned = True
 
     def cached(self, digest: Digest) -> bytes | None:
         """A role file that this machine has; its bytes are what the digest says."""

@@ -70,7 +70,7 @@ class TagSigner:
             annotations: signed with the digest.
         """
         self._writer = writer
-        self._now = now
+        self._now = now.replace(microsecond=0)  # as signedAt is written: the next one must be later
         self._found = found
         self._signers = signers
         self._annotations = dict(annotations or {})

@@ -213,7 +213,8 @@ def _put_manifests(store: Store, image: Image, placed: dict[str, Descriptor]) ->
         if manifest.config.digest != Descriptor.of(image.config, OCI_CONFIG).digest:
             raise TamperedError(f"the image's config is not the one that its manifest names: {manifest.config.digest}")
         store.put_blob(manifest.config, lambda: io.BytesIO(image.config))
-    store.put_manifest(manifest)
+    if not store.has_manifest(manifest.digest):
+        store.put_manifest(manifest)
     return manifest
 
 

@@ -151,22 +151,15 @@ class Writer:
 
     def stale(self) -> bool:
         """Whether a role is due that this machine can sign: a good moment to publish anew."""
-        base, now = self.base(), self._machine.now
-        late = {
-            role for role, when in base.expiry().items() if (when - now).days < base.terms.period(role).signing_days
-        }
-        return any(self.signing.can_sign(base.role(role)) for role in late - {"root"})
+        return bool(self.due() - {"root"})
 
     def due(self) -> frozenset[str]:
         """The roles whose signing period has begun and whose keys are here."""
-        base = self.base()
-        return frozenset(role for role in self._late(base) if self.signing.can_sign(base.role(role)))
-
-    def _late(self, base: Verified) -> frozenset[str]:
-        """The roles whose signing period has begun."""
-        now, terms = self._machine.now, base.terms
+        base, now = self.base(), self._machine.now
         return frozenset(
-            role for role, when in base.expiry().items() if (when - now).days < terms.period(role).signing_days
+            role
+            for role, when in base.expiry().items()
+            if (when - now).days < base.terms.period(role).signing_days and self.signing.can_sign(base.role(role))
         )
 
     def _expired(self, base: Verified, change: Change) -> frozenset[str]:
