@@ -8,7 +8,6 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +24,8 @@ from trust.oci.store import Outcome, Placed
 from trust.oci.transport import Transport
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.peers.fixtures import HtpasswdRegistry, TokenRegistry
     from trust.oci.auth import CredentialSource
     from trust.oci.manifest import Manifest
@@ -124,8 +125,11 @@ def test_tags_come_up_to_one_more_than_asked_for(registry: str, unique_name: str
     manifest, _ = push(store, "t0")
     for number in range(1, 6):
         store.put_manifest(manifest, f"t{number}")
-    assert store.tags(3) == ("t0", "t1", "t2", "t3")
-    assert store.tags(6) == tuple(f"t{number}" for number in range(6))
+    everything = {f"t{number}" for number in range(6)}
+    some = set(store.tags(3))  # distribution 2.8 ignores n, and gives no order
+    assert len(some) == 4
+    assert some < everything
+    assert set(store.tags(6)) == everything
 
 
 def test_a_deleted_manifest_takes_its_tags_along(registry: str, unique_name: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_request_says_who_is_asking_and_wants_plain_bytes(registry: FaultyRegi
     assert request.headers["user-agent"].startswith("dockseal/")
     assert request.headers["accept-encoding"] == "identity"
     assert request.authorization is None
+
+
+def test_a_program_that_is_not_installed_has_no_version(
+    registry: FaultyRegistry, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("trust.oci.transport.version", absent)
+    transport.send(PING)
+    assert registry.requests[0].headers["user-agent"] == "dockseal"
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

@@ -68,8 +68,7 @@ class BlobStream(io.RawIOBase):
 
     def close(self) -> None:
         """Drop the connection, unless the body was read to its end."""
-        if not self.closed:
-            self._answer.close()
+        self._answer.close()
         super().close()
 
     def _next(self) -> bytes:
