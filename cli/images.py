@@ -17,27 +17,34 @@ from trust.files import whole_file
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(build)
-    app.command()(images)
-    app.command()(tag)
-    app.command()(rmi)
-    app.command()(load)
-    app.command()(save)
+    options.explained(app)(build)
+    options.explained(app)(images)
+    options.explained(app)(tag)
+    options.explained(app)(rmi)
+    options.explained(app)(load)
+    options.explained(app)(save)
 
 
 def build(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH..", help="Folders and tar files, one layer each.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders and tar files, one layer each.")],
     name: Annotated[str, typer.Option("-t", "--tag", metavar="NAME[:TAG]", help="What to call the image.")],
     base: Annotated[
         str | None, typer.Option("--base", metavar="NAME", help="The image underneath: local, or any SOURCE.")
     ] = None,
     platform: options.Platform = None,
-    entrypoint: Annotated[str | None, typer.Option("--entrypoint", metavar="JSON", help='["/bin/app"]')] = None,
-    cmd: Annotated[str | None, typer.Option("--cmd", metavar="JSON", help='["--serve"]')] = None,
-    env: Annotated[list[str] | None, typer.Option("--env", metavar="KEY=VALUE")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE")] = None,
-    workdir: Annotated[str | None, typer.Option("--workdir", metavar="DIR")] = None,
-    user: Annotated[str | None, typer.Option("--user", metavar="USER")] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option("--entrypoint", metavar="JSON", help='What runs: ["/bin/app"]')
+    ] = None,
+    cmd: Annotated[str | None, typer.Option("--cmd", metavar="JSON", help='Its arguments: ["--serve"]')] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="KEY=VALUE", help="An environment variable; may be given again."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be given again.")
+    ] = None,
+    workdir: Annotated[str | None, typer.Option("--workdir", metavar="DIR", help="Where it runs.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Who runs it: NAME or UID[:GID].")] = None,
     compression: options.Compression = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print the digest only.")] = False,
     output: options.OutputOption = options.Output.TEXT,
@@ -48,8 +55,7 @@ def build(
 
     Examples:
       dockseal build -t localhost:5000/app:v1 ./rootfs
-
-      dockseal build -t app:v2 --base app:v1 --cmd '["/bin/app"]' --env MODE=prod ./overlay
+      dockseal build -t app:v2 --base app:v1 --cmd '["/bin/app"]' ./overlay
     """
     from cli.sources import image_from
     from trust.oci.build import Settings, build_image, created_at
@@ -91,7 +97,11 @@ def build(
 
 
 def images(output: options.OutputOption = options.Output.TEXT) -> None:
-    """List the images of the local store."""
+    """List the images of the local store.
+
+    Example:
+      dockseal images
+    """
     desk = Desk()
     found = desk.images.images()
     if output is options.Output.JSON:
@@ -138,10 +148,14 @@ def tag(
 
 
 def rmi(
-    names: Annotated[list[str], typer.Argument(metavar="NAME..", help="Local images, by name or id.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Local images, by name or id.")],
     yes: options.Yes = False,
 ) -> None:
-    """Remove names from the local store, and images with their last name."""
+    """Remove names from the local store, and images with their last name.
+
+    Example:
+      dockseal rmi localhost:5000/app:v1
+    """
     desk = Desk()
     several = len(names) > 1
     for name in names:
@@ -179,7 +193,7 @@ def load(
 
 
 def save(
-    names: Annotated[list[str], typer.Argument(metavar="NAME..", help="Local images, by name.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Local images, by name.")],
     file: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to; - for standard output.")],
     archive_format: Annotated[
         str, typer.Option("--format", metavar="docker|oci", help="docker (docker load reads it) or oci.")

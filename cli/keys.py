@@ -13,7 +13,7 @@ from cli import options, terminal
 from cli.desk import Desk
 from trust.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Keys of this machine: make, list, load, export, protect and remove them.")
+app = typer.Typer(no_args_is_help=True, help="Keys of this machine: make, back up, load, protect")
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Label, id, or the first 7 digits of an id.")]
 RootKey = Annotated[bool, typer.Option("--root-key", help="It signs roots: follows the root passphrase variable.")]
 
@@ -26,7 +26,7 @@ class Kind(StrEnum):
     RSA = "rsa"
 
 
-@app.command()
+@options.explained(app)
 def generate(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     kind: Annotated[Kind, typer.Option("--kind", help="ed25519, ecdsa (P-256) or rsa (3072).")] = Kind.ED25519,
@@ -43,9 +43,13 @@ def generate(
     terminal.say(f"Made the key {key.label} ({key.short})")
 
 
-@app.command("list")
+@options.explained(app, "list")
 def list_keys(output: options.OutputOption = options.Output.TEXT) -> None:
-    """List the keys of this machine."""
+    """List the keys of this machine.
+
+    Example:
+      dockseal key list
+    """
     keys = Desk().keys.keys()
     if output is options.Output.JSON:
         terminal.say_json(
@@ -66,7 +70,7 @@ def list_keys(output: options.OutputOption = options.Output.TEXT) -> None:
     terminal.say(terminal.table(("LABEL", "ID", "TYPE", "FOR", "CREATED"), rows))
 
 
-@app.command()
+@options.explained(app)
 def load(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A private key: PEM or OpenSSH, encrypted or not.")],
     name: Annotated[
@@ -89,7 +93,7 @@ def load(
     terminal.say(f"Loaded the {key.public.keytype} key {key.label} ({key.short})")
 
 
-@app.command()
+@options.explained(app)
 def export(
     name: KeyName,
     public: Annotated[bool, typer.Option("--public", help="The public key, to hand to others.")] = False,
@@ -104,11 +108,14 @@ def export(
     sys.stdout.buffer.write(desk.keys.export_public(key) if public else desk.keys.export_private(key))
 
 
-@app.command()
+@options.explained(app)
 def passwd(name: KeyName, passphrase_file: options.PassphraseFile = None) -> None:
     """Change a key's passphrase. Backups keep the old one.
 
     Off a terminal the old passphrase comes as always, the new one from DOCKSEAL_NEW_PASSPHRASE.
+
+    Example:
+      dockseal key passwd root
     """
     desk = Desk(passphrase_file=passphrase_file, replacing_passphrase=True)
     key = desk.keys.find(name)
@@ -116,9 +123,13 @@ def passwd(name: KeyName, passphrase_file: options.PassphraseFile = None) -> Non
     terminal.say(f"Changed the passphrase of {key.label} ({key.short})")
 
 
-@app.command()
+@options.explained(app)
 def remove(name: KeyName, yes: options.Yes = False) -> None:
-    """Remove a key from this machine. Without a backup it is gone."""
+    """Remove a key from this machine. Without a backup it is gone.
+
+    Example:
+      dockseal key remove release
+    """
     desk = Desk()
     key = desk.keys.find(name)
     question = f"Remove the {key.purpose} key {key.label} ({key.short})? Without a backup it is gone."

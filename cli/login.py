@@ -7,25 +7,27 @@ from typing import Annotated
 
 import typer
 
-from cli import terminal
+from cli import options, terminal
 from cli.desk import Desk
 from trust.errors import UsageError
 
 RegistryArgument = Annotated[
-    str, typer.Argument(metavar="[REGISTRY]", help="The registry's host; Docker Hub by default.")
+    str, typer.Argument(metavar="REGISTRY", help="The registry's host; Docker Hub by default.")
 ]
 HUB = "docker.io"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(login)
-    app.command()(logout)
+    options.explained(app)(login)
+    options.explained(app)(logout)
 
 
 def login(
     registry: RegistryArgument = HUB,
-    username: Annotated[str | None, typer.Option("-u", "--username", metavar="USER")] = None,
+    username: Annotated[
+        str | None, typer.Option("-u", "--username", metavar="USER", help="Asked for where it is missing.")
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
@@ -51,7 +53,11 @@ def login(
 
 
 def logout(registry: RegistryArgument = HUB) -> None:
-    """Forget the login of a registry."""
+    """Forget the login of a registry.
+
+    Example:
+      dockseal logout ghcr.io
+    """
     if Desk().docker_config.erase(registry):
         terminal.say(f"Removed the login of {registry}")
     else:

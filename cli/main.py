@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from cli import images, keys, login, receive, repo, send, terminal
-from trust.errors import DocksealError
+from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,21 @@ INTERRUPTED = 130
 _SWITCH = "--disable-content-trust"
 _TRUE = {"true", "1", "t"}
 _FALSE = {"false", "0", "f"}
-_EPILOG = "First push: dockseal build -t localhost:5000/app:v1 ./folder && dockseal push localhost:5000/app:v1"
+_EPILOG = """\b
+Examples:
+  dockseal build -t localhost:5000/app:v1 ./rootfs
+  dockseal push localhost:5000/app:v1
+  dockseal verify localhost:5000/app:v1
+
+\b
+Exit codes:
+  0 done, trusted     1 another error     2 usage           3 unreachable
+  4 key unavailable   10 unsigned         11 missing        12 mismatch
+  13 expired          14 rollback         15 tampered       16 untrusted-root
+  17 unauthorized     130 interrupted
+
+Every command explains itself: dockseal COMMAND --help
+"""
 
 app = typer.Typer(
     name="dockseal",
@@ -27,7 +41,7 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help fits 80 columns, as docker's does
     epilog=_EPILOG,
 )
 
@@ -48,11 +62,8 @@ def dockseal(
 ) -> None:
     """Content trust for container images, with nothing to run but the registry you already have.
 
-    [bold]dockseal push NAME:TAG[/bold] uploads an image and its signed trust data together; an unsigned push is
-    refused. [bold]dockseal verify[/bold] and [bold]dockseal pull[/bold] prove it on another machine.
-
-    Exit codes: 0 trusted, 2 usage, 3 unreachable, 4 key, 10 unsigned, 11 missing, 12 mismatch, 13 expired,
-    14 rollback, 15 tampered, 16 untrusted-root, 17 unauthorized, 130 interrupted.
+    `push` uploads an image and its signed trust data together; what cannot be signed is refused. `verify` and
+    `pull` prove it on another machine that knows the root of trust.
     """
     del version
 
@@ -63,41 +74,48 @@ app.add_typer(repo.app, name="repo")
 app.add_typer(keys.app, name="key")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run the program; the only place that ends it."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:  # threads that wait for a registry are not waited for
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     try:
-        code = app(args=_docker_switch(arguments), standalone_mode=False)
+        app(args=_docker_switch(arguments), prog_name="dockseal")
     except DocksealError as error:
         terminal.show_error(error)
         return error.exit_code
-    except click.exceptions.Abort:
-        terminal.note("Interrupted.")
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; stay silent at exit
-        return 1
     except OSError as error:
         terminal.note(f"Error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        terminal.discard_output()
         return 1
-    return code if isinstance(code, int) else 0
+    except SystemExit as done:  # typer has shown usage errors, and what it made of an interrupt or a closed pipe
+        code = done.code if isinstance(done.code, int) else 0
+        if code == INTERRUPTED:
+            terminal.note("Interrupted")
+        return code
+    return 0
 
 
 def _docker_switch(arguments: Sequence[str]) -> list[str]:
-    """``--disable-content-trust=false`` and ``=true``, as docker's flag reads them."""
-    result = []
-    for argument in arguments:
+    """``--disable-content-trust=false`` and ``=true``, as docker's flag reads them; the last one holds."""
+    result: list[str] = []
+    for number, argument in enumerate(arguments):
+        if argument == "--":
+            return [*result, *arguments[number:]]
         name, equals, value = argument.partition("=")
-        if name == _SWITCH and equals:
-            if value.lower() not in _TRUE | _FALSE:
-                raise click.UsageError(f"{argument}: expected true or false")
-            argument = _SWITCH if value.lower() in _TRUE else "--enable-content-trust"  # noqa: PLW2901
-        result.append(argument)
+        if name != _SWITCH:
+            result.append(argument)
+            continue
+        if equals and value.lower() not in _TRUE | _FALSE:
+            raise UsageError(f"{argument}: expected true or false")
+        result = [other for other in result if other != _SWITCH]
+        if not equals or value.lower() in _TRUE:
+            result.append(_SWITCH)
     return result

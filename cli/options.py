@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from trust.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Command = TypeVar("Command", bound="Callable[..., object]")
 
 
 class Output(StrEnum):
@@ -63,10 +69,27 @@ Uploads = Annotated[
 Untrusted = Annotated[
     bool,
     typer.Option(
-        "--disable-content-trust/--enable-content-trust",
-        help="Neither sign nor verify; trust data is not touched. Reads =true and =false as docker does.",
+        "--disable-content-trust",
+        help="Neither sign nor verify; trust data is not touched. Takes =true and =false, as docker's does.",
     ),
 ]
+
+
+def explained(app: typer.Typer, name: str | None = None) -> Callable[[Command], Command]:
+    """Add a command whose ``--help`` ends with the examples of its docstring, line by line."""
+
+    def register(function: Command) -> Command:
+        prose, heading, examples = inspect.cleandoc(function.__doc__ or "").partition("\n\nExample")
+        first_sentence = prose.partition("\n\n")[0].replace("\n", " ").partition(". ")[0]
+        app.command(
+            name,
+            help=prose,
+            short_help=first_sentence.removesuffix("."),
+            epilog=f"\b\n{heading.strip()}{examples}" if heading else None,
+        )(function)
+        return function
+
+    return register
 
 
 def pairs(values: list[str] | None, option: str) -> dict[str, str]:

@@ -24,10 +24,10 @@ DAEMON = "docker-daemon:"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(pull)
-    app.command()(verify)
-    app.command()(inspect)
-    app.command()(copy)
+    options.explained(app)(pull)
+    options.explained(app)(verify)
+    options.explained(app)(inspect)
+    options.explained(app)(copy)
 
 
 def verify(
@@ -41,7 +41,6 @@ def verify(
 
     Examples:
       dockseal verify ghcr.io/acme/app:v1
-
       dockseal verify -o json ghcr.io/acme/app:v1@sha256:…
     """
     from trust.oci.source import StoreName
@@ -104,7 +103,6 @@ def pull(
 
     Examples:
       dockseal pull ghcr.io/acme/app:v1
-
       dockseal pull --to oci:./app:v1 --platform linux/arm64 ghcr.io/acme/app:v1
     """
     from trust.oci.source import StoreName
@@ -155,7 +153,6 @@ def copy(
 
     Examples:
       dockseal copy ghcr.io/acme/app:v1 oci:/media/stick/app
-
       dockseal copy oci:/media/stick/app registry.lan:5000/acme/app
     """
     from cli.progress import PULL_WORDS, layer_rows

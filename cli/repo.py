@@ -17,25 +17,31 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
     from trust.repo import RoleStatus
 
-app = typer.Typer(
-    no_args_is_help=True, help="A repository's trust data: begin it, watch it, keep it fresh, read its history."
-)
+app = typer.Typer(no_args_is_help=True, help="A repository's trust data: begin, watch, keep fresh, read")
 RepositoryArgument = Annotated[str, typer.Argument(metavar="NAME", help="registry/name, or oci:FOLDER.")]
 KeyOption = list[str] | None
 EXPIRED_SOON = 13
 
 
-@app.command()
+@options.explained(app)
 def init(
     name: RepositoryArgument,
-    root_key: Annotated[KeyOption, typer.Option("--root-key", metavar="KEY", help="May be given again.")] = None,
-    root_threshold: Annotated[int, typer.Option("--root-threshold", min=1, help="How many of them must sign.")] = 1,
-    targets_key: Annotated[KeyOption, typer.Option("--targets-key", metavar="KEY")] = None,
-    targets_threshold: Annotated[int, typer.Option("--targets-threshold", min=1)] = 1,
-    snapshot_key: Annotated[KeyOption, typer.Option("--snapshot-key", metavar="KEY")] = None,
-    snapshot_threshold: Annotated[int, typer.Option("--snapshot-threshold", min=1)] = 1,
-    timestamp_key: Annotated[KeyOption, typer.Option("--timestamp-key", metavar="KEY")] = None,
-    timestamp_threshold: Annotated[int, typer.Option("--timestamp-threshold", min=1)] = 1,
+    root_key: Annotated[
+        KeyOption, typer.Option("--root-key", metavar="KEY", help="A key for roots; may be given again.")
+    ] = None,
+    root_threshold: Annotated[
+        int, typer.Option("--root-threshold", min=1, metavar="N", help="How many of them must sign.")
+    ] = 1,
+    targets_key: Annotated[
+        KeyOption, typer.Option("--targets-key", metavar="KEY", help="A key that signs tags.")
+    ] = None,
+    targets_threshold: Annotated[int, typer.Option("--targets-threshold", min=1, metavar="N")] = 1,
+    snapshot_key: Annotated[KeyOption, typer.Option("--snapshot-key", metavar="KEY", help="A publishing key.")] = None,
+    snapshot_threshold: Annotated[int, typer.Option("--snapshot-threshold", min=1, metavar="N")] = 1,
+    timestamp_key: Annotated[
+        KeyOption, typer.Option("--timestamp-key", metavar="KEY", help="A publishing key.")
+    ] = None,
+    timestamp_threshold: Annotated[int, typer.Option("--timestamp-threshold", min=1, metavar="N")] = 1,
     expires: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,8 +57,9 @@ def init(
     Keys that are not named are made: one root key for all your repositories, a targets key and a publishing
     key for this one.
 
-    Example:
-      dockseal repo init --root-threshold 2 --root-key alice --root-key bob ghcr.io/acme/app
+    Examples:
+      dockseal repo init --expires timestamp=7 ghcr.io/acme/app
+      dockseal repo init --root-threshold 2 --root-key a --root-key b ghcr.io/me/app
     """
     from cli.send import explain_root
     from trust.repo import Roles, lay_foundation
@@ -75,7 +82,7 @@ def init(
     explain_root(desk, store, state)
 
 
-@app.command()
+@options.explained(app)
 def status(
     name: RepositoryArgument,
     within: Annotated[
@@ -89,8 +96,7 @@ def status(
 ) -> None:
     """Show what expires when, and whether this machine can renew it.
 
-    Example, for a scheduled job:
-
+    Example (a scheduled job):
       dockseal repo status --within 30d ghcr.io/acme/app
     """
     from trust.read import Reader
@@ -130,7 +136,7 @@ def status(
         raise typer.Exit(EXPIRED_SOON)
 
 
-@app.command()
+@options.explained(app)
 def refresh(
     name: RepositoryArgument,
     output: options.OutputOption = options.Output.TEXT,
@@ -140,8 +146,7 @@ def refresh(
 ) -> None:
     """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
 
-    Example, for a scheduled job:
-
+    Example (a scheduled job):
       DOCKSEAL_PASSPHRASE=… dockseal repo refresh ghcr.io/acme/app
     """
     from trust.repo import refresh as renew
@@ -161,7 +166,7 @@ def refresh(
     )
 
 
-@app.command()
+@options.explained(app)
 def log(
     name: RepositoryArgument,
     limit: Annotated[int, typer.Option("-n", "--max-count", min=1, max=500, help="How many states.")] = 20,
@@ -170,7 +175,11 @@ def log(
     root: options.RootFile = None,
     as_name: options.AsName = None,
 ) -> None:
-    """Show the states, newest first: what each changed, and who signed it."""
+    """Show the states, newest first: what each changed, and who signed it.
+
+    Example:
+      dockseal repo log -n 5 ghcr.io/acme/app
+    """
     from trust.history import history
     from trust.read import Reader
 

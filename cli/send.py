@@ -30,9 +30,9 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="registr
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(push)
-    app.command()(sign)
-    app.command()(revoke)
+    options.explained(app)(push)
+    options.explained(app)(sign)
+    options.explained(app)(revoke)
 
 
 def push(
@@ -66,9 +66,7 @@ def push(
 
     Examples:
       dockseal push localhost:5000/app:v1
-
       dockseal push --from docker-archive:app.tar ghcr.io/acme/app:v1
-
       dockseal push --disable-content-trust localhost:5000/scratch:dev
     """
     from trust.oci.source import StoreName
@@ -115,7 +113,6 @@ def sign(
 
     Examples:
       dockseal sign ghcr.io/acme/app:v1
-
       dockseal sign ghcr.io/acme/app@sha256:… --tag v1
     """
     from trust.oci.source import StoreName

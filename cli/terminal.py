@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,12 @@ def say_json(value: object) -> None:
     if isinstance(value, dict):
         value = {"schema": SCHEMA, **value}
     say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def discard_output() -> None:
+    """What is left in stdout's buffer cannot be written: do not try again at the end of the program."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_interactive() -> bool:
