@@ -610,6 +610,23 @@ def test_a_chunked_blob_that_ends_early_goes_on(server: FaultyRegistry, app: Reg
     assert server.requests[1].headers["range"] == "bytes=3-"
 
 
+def test_a_blob_that_is_complete_needs_no_proper_end(server: FaultyRegistry, app: Registry) -> None:
+    server.add_blob("app", b"abc")
+    endless = Response(200, {"Transfer-Encoding": "chunked"}, b"3\r\nabc\r\n")
+    server.fail("GET", "/blobs/", Alter(lambda _: endless))
+    assert read(app, Descriptor.of(b"abc", OCI_LAYER)) == b"abc"
+    assert methods(server) == ["GET"]
+
+
+def test_much_that_was_read_before_is_skipped(server: FaultyRegistry, app: Registry) -> None:
+    data = bytes(64 << 20)
+    server.can_resume = False
+    server.add_blob("app", data)
+    server.fail("GET", "/blobs/", CutBody(len(data) - 1))
+    with app.open_blob(Descriptor.of(data, OCI_LAYER)) as file:
+        assert sum(len(chunk) for chunk in iter(partial(file.read, 1 << 20), b"")) == len(data)
+
+
 def test_a_chunked_blob_that_always_ends_early_is_given_up(server: FaultyRegistry, app: Registry) -> None:
     fill(server)
     early = Response(200, {"Transfer-Encoding": "chunked"}, b"0\r\n\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from trust.errors import TamperedError
@@ -75,10 +76,12 @@ class BlobStream(io.RawIOBase):
         """The next bytes of the body, from a new request where the old one broke."""
         while True:
             try:
-                return self._take(self._answer.read_some())
+                data = self._take(self._answer.read_some())
+                if data or self._finished:
+                    return data
             except TransientError as problem:
                 self._answer.close()
-                self._backoff.wait(problem)
+                self._backoff.wait(problem, self._size)
                 self._answer = self._request()
 
     def _request(self) -> Answer:
@@ -116,13 +119,17 @@ class BlobStream(io.RawIOBase):
         expected = self._descriptor
         if self._size > expected.size:
             raise TamperedError(f"blob {expected.digest.short} is longer than {expected.size} bytes")
-        if self._size < expected.size:
-            if not data:
-                raise TransientError(f"blob {expected.digest.short} ended after {self._size} of {expected.size} bytes")
-            return fresh or self._take(self._answer.read_some())
+        if self._size == expected.size:
+            self._check_end()
+        elif not data:
+            raise TransientError(f"blob {expected.digest.short} ended after {self._size} of {expected.size} bytes")
+        return fresh
+
+    def _check_end(self) -> None:
+        expected = self._descriptor
         if self._hash.hexdigest() != expected.digest.hex:
             raise TamperedError(f"blob {expected.digest} has the digest sha256:{self._hash.hexdigest()}")
-        if self._answer.read_some():
-            raise TamperedError(f"blob {expected.digest.short} is longer than {expected.size} bytes")
+        with suppress(TransientError):  # all is here and right: how the connection ends does not matter
+            if self._answer.read_some():
+                raise TamperedError(f"blob {expected.digest.short} is longer than {expected.size} bytes")
         self._finished = True
-        return fresh

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_RETRY_AFTER_SECONDS = 60
+PROGRESS_BYTES = 16 << 20
+"""A large blob on a bad line may break more often than we try one thing, if it gets this far in between."""
 
 
 class TransientError(UnreachableError):
@@ -36,30 +38,32 @@ class RetryPolicy:
     """Where no connection stands: a wrong name should not take long to notice."""
     first_seconds: float = 0.5
     max_seconds: float = 16
-    budget_seconds: float = 300
-    """No new attempt this long after the first one failed."""
 
 
 class Backoff:
     """The waits between the attempts at one thing."""
 
-    def __init__(self, policy: RetryPolicy, sleep: Callable[[float], None], monotonic: Callable[[], float]) -> None:
+    def __init__(self, policy: RetryPolicy, sleep: Callable[[float], None]) -> None:
         self._policy = policy
         self._sleep = sleep
-        self._monotonic = monotonic
         self._failures = 0
-        self._started = monotonic()
+        self._done = 0
 
-    def wait(self, problem: TransientError) -> None:
+    def wait(self, problem: TransientError, done: int = 0) -> None:
         """Sleep until the next attempt.
+
+        Args:
+            problem: why the last one failed.
+            done: bytes transferred for good; attempts that get ahead do not count as failures.
 
         Raises:
             UnreachableError: that was the last one.
         """
+        if done - self._done >= PROGRESS_BYTES:
+            self._failures, self._done = 0, done
         self._failures += 1
-        elapsed = self._monotonic() - self._started
         attempts = self._policy.attempts if problem.connected else self._policy.connect_attempts
-        if self._failures >= attempts or elapsed > self._policy.budget_seconds:
+        if self._failures >= attempts:
             tries = f" ({self._failures} attempts)" if self._failures > 1 else ""
             raise UnreachableError(f"{problem.message}{tries}", hint=problem.hint) from problem
         seconds = min(self._policy.first_seconds * 2 ** (self._failures - 1), self._policy.max_seconds)

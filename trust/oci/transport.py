@@ -181,7 +181,7 @@ class Transport:
 
     def backoff(self) -> Backoff:
         """For a caller that retries more than one request."""
-        return Backoff(self._policy, self._sleep, self._monotonic)
+        return Backoff(self._policy, self._sleep)
 
     def send(self, call: Call) -> Answer:
         """Send a request, with authorization, retries and redirects as far as they are safe.

@@ -72,7 +72,7 @@ class Upload:
             try:
                 self._finish(self.location or self._new_session())
             except TransientError as problem:
-                backoff.wait(problem)
+                backoff.wait(problem, self._offset)
                 self._resume(lost=isinstance(problem, _SessionLostError))
                 if self.location is None and self.is_there():
                     return
