@@ -108,7 +108,6 @@ def images(output: options.OutputOption = options.Output.TEXT) -> None:
         terminal.say_json(
             [
                 {
-                    "schema": terminal.SCHEMA,
                     "reference": str(item.reference),
                     "digest": str(item.digest),
                     "id": str(item.id),

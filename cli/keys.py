@@ -55,7 +55,6 @@ def list_keys(output: options.OutputOption = options.Output.TEXT) -> None:
         terminal.say_json(
             [
                 {
-                    "schema": terminal.SCHEMA,
                     "label": key.label,
                     "id": str(key.key_id),
                     "type": key.public.keytype,

@@ -59,7 +59,7 @@ def logout(registry: RegistryArgument = HUB) -> None:
       dockseal logout ghcr.io
     """
     if Desk().docker_config.erase(registry):
-        terminal.say(f"Removed the login of {registry}")
+        terminal.say(f"Removing login credentials for {registry}")
     else:
         terminal.say(f"Not logged in to {registry}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import images, keys, login, receive, repo, send, terminal
+from cli import approve, images, keys, login, options, receive, repo, rotate, send, signers, terminal
 from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
@@ -68,10 +68,12 @@ def dockseal(
     del version
 
 
-for module in (send, receive, images, login):
+for module in (send, receive, images, login, approve):
     module.register(app)
 app.add_typer(repo.app, name="repo")
 app.add_typer(keys.app, name="key")
+options.explained(keys.app)(rotate.rotate)
+app.add_typer(signers.app, name="signer")
 
 
 def main() -> None:

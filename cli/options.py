@@ -41,6 +41,7 @@ AsName = Annotated[
 PassphraseFile = Annotated[
     Path | None, typer.Option("--passphrase-file", metavar="FILE", help="Read the passphrase from a file's first line.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print NAME@DIGEST only.")]
 Signers = Annotated[
@@ -105,6 +106,18 @@ def pairs(values: list[str] | None, option: str) -> dict[str, str]:
             raise UsageError(f"{option} {value!r}: expected KEY=VALUE, each key once")
         found[key] = text
     return found
+
+
+def number_of_days(text: str) -> int:
+    """``30`` or ``30d``.
+
+    Raises:
+        UsageError: it is no number of days.
+    """
+    digits = text.removesuffix("d")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 5 or int(digits) < 1:  # noqa: PLR2004 - 273 years
+        raise UsageError(f"{text!r} is no number of days: expected 30 or 30d")
+    return int(digits)
 
 
 def source_date_epoch() -> str | None:

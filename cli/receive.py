@@ -123,8 +123,9 @@ def pull(
     else:
         found = find_trusted(store, desk.machine(TrustOptions(trust_on_first_use, root, as_name)), wanted)
     if not silent:
-        terminal.say(f"{asked.tag or asked.digest}: Pulling from {store.name}")
-    digest = _deliver(desk, store, found, asked, to, silent=silent)
+        place = store.name if asked.repository is None else asked.repository.path
+        terminal.say(f"{asked.tag or asked.digest}: Pulling from {place}")
+    digest, is_new = _deliver(desk, store, found, asked, to, silent=silent)
     verdict = "unverified" if found.judgement is None else found.judgement.verdict
     if output is options.Output.JSON:
         terminal.say_json(
@@ -134,8 +135,9 @@ def pull(
         terminal.say(f"{store.name}@{digest}")
     else:
         terminal.say(f"Digest: {digest}")
-        trusted = "" if found.judgement is None else f", signed by {', '.join(found.judgement.signers)}"
-        terminal.say(f"Status: pulled {asked}{trusted}")
+        terminal.say(f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {asked}")
+        if found.judgement is not None:
+            terminal.say(f"Signed by {', '.join(found.judgement.signers)}")
 
 
 def copy(
@@ -241,14 +243,14 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _deliver(desk: Desk, store: Store, found: Found, asked: StoreName, to: str, *, silent: bool) -> str:
-    """Bring the image to where it shall go; its digest."""
+def _deliver(desk: Desk, store: Store, found: Found, asked: StoreName, to: str, *, silent: bool) -> tuple[str, bool]:
+    """Bring the image to where it shall go; its digest, and whether the name meant another there before."""
     from cli.progress import PULL_WORDS, layer_rows
     from trust.oci.source import StoreName
     from trust.pull import fetch
 
     if to.startswith(DAEMON):
-        return _to_engine(desk, store, found, asked, to.removeprefix(DAEMON))
+        return _to_engine(desk, store, found, asked, to.removeprefix(DAEMON)), True
     if to == LOCAL:
         from trust.oci.reference import Repository
 
@@ -261,9 +263,10 @@ def _deliver(desk: Desk, store: Store, found: Found, asked: StoreName, to: str, 
         if target.folder is None:
             raise UsageError(f"--to {to}: expected local, oci:DIR[:TAG] or docker-daemon:", hint="dockseal copy")
         destination, tag = desk.store(target), target.tag or asked.tag
+    before = None if tag is None else destination.resolve(tag)
     with layer_rows(quiet=silent, words=PULL_WORDS) as rows:
         manifest = fetch(found, destination, tag, desk.uploads(destination, rows))
-    return str(manifest.digest)
+    return str(manifest.digest), before != manifest.digest
 
 
 def _to_engine(desk: Desk, store: Store, found: Found, asked: StoreName, name: str) -> str:

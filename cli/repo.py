@@ -103,7 +103,7 @@ def status(
     from trust.repo import status as roles_of
 
     desk = Desk()
-    limit = None if within is None else _number_of_days(within)
+    limit = None if within is None else options.number_of_days(within)
     store = _store(desk, name, as_name)
     reader = Reader(store, desk.machine(TrustOptions(trust_on_first_use, root, as_name)))
     trusted = reader.read_past_expiry()
@@ -217,17 +217,10 @@ def _store(desk: Desk, name: str, as_name: str | None) -> Store:
 def _days(values: list[str] | None) -> dict[str, int]:
     from trust.tuf.roles import TOP_LEVEL_ROLES
 
-    chosen = {role: _number_of_days(text) for role, text in options.pairs(values, "--expires").items()}
+    chosen = {role: options.number_of_days(text) for role, text in options.pairs(values, "--expires").items()}
     if unknown := set(chosen) - set(TOP_LEVEL_ROLES):
         raise UsageError(f"--expires: unknown role {min(unknown)!r}: expected one of {', '.join(TOP_LEVEL_ROLES)}")
     return chosen
-
-
-def _number_of_days(text: str) -> int:
-    digits = text.removesuffix("d")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 5:  # noqa: PLR2004 - 273 years
-        raise UsageError(f"{text!r} is no number of days: expected 30 or 30d")
-    return int(digits)
 
 
 def _days_left(item: RoleStatus, now: datetime) -> float:
@@ -256,7 +249,6 @@ def _status_json(item: RoleStatus, now: datetime) -> dict[str, object]:
 
 def _entry_json(entry: Entry) -> dict[str, object]:
     return {
-        "schema": terminal.SCHEMA,
         "version": entry.version,
         "identity": entry.identity,
         "tag": entry.tag,

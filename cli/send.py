@@ -69,6 +69,7 @@ def push(
       dockseal push --from docker-archive:app.tar ghcr.io/acme/app:v1
       dockseal push --disable-content-trust localhost:5000/scratch:dev
     """
+    from trust.oci.reference import check_image_tag
     from trust.oci.source import StoreName
 
     desk = Desk(passphrase_file=passphrase_file)
@@ -77,7 +78,7 @@ def push(
         raise UsageError(f"{name} names a digest: expected NAME or NAME:TAG, a push makes the digest")
     if disable_content_trust and (signer or annotation):
         raise UsageError("--signer and --annotation need content trust, which --disable-content-trust switches off")
-    tags = _all_tags(desk, asked, source) if all_tags else [asked.tag or "latest"]
+    tags = _all_tags(desk, asked, source) if all_tags else [check_image_tag(asked.tag or "latest")]
     store = desk.store(asked, as_name)
     trust = TrustOptions(trust_on_first_use, root, as_name)
     job = _Push(
@@ -237,6 +238,7 @@ class _Push:
         self._store = store
         self._source = source
         self._compression = compression
+        desk.codec(compression)  # a bad one is refused before anything else
         self._max_concurrent = max_concurrent
         self._silent = silent
         self._machine = desk.machine(trust)
@@ -245,12 +247,11 @@ class _Push:
         """Upload and sign one tag."""
         from trust.push import push as push_signed
 
+        image = self._image(tag)
         signing = Signing(self._desk, self._store, self._machine)
         signer = signing.signer(tuple(signers), annotations)
         with _Shown(self._store, tag, silent=self._silent) as shown:
-            signed = push_signed(
-                self._store, tag, self._image(tag), signer, self._uploads(shown), on_pushed=shown.pushed
-            )
+            signed = push_signed(self._store, tag, image, signer, self._uploads(shown), on_pushed=shown.pushed)
         if not self._silent:
             signing.report(tag, signed)
         return _as_json(self._store, tag, signed)
@@ -259,9 +260,10 @@ class _Push:
         """Upload one tag without signing it."""
         from trust.push import push_unsigned
 
+        image = self._image(tag)
         terminal.warn(f"content trust is switched off: {self._store.name}:{tag} is pushed UNSIGNED")
         with _Shown(self._store, tag, silent=self._silent) as shown:
-            manifest = push_unsigned(self._store, tag, self._image(tag), self._uploads(shown), on_pushed=shown.pushed)
+            manifest = push_unsigned(self._store, tag, image, self._uploads(shown), on_pushed=shown.pushed)
         return {
             "reference": f"{self._store.name}:{tag}",
             "digest": str(manifest.digest),
@@ -290,7 +292,7 @@ class _Shown:
         self._tag = tag
         self._silent = silent
         if not silent:
-            terminal.say(f"The push refers to repository [{store.name}]")
+            terminal.say(f"The push refers to repository [{full_name(store)}]")
         self.rows = self._stack.enter_context(layer_rows(quiet=silent))
 
     def __enter__(self) -> Self:
@@ -304,6 +306,11 @@ class _Shown:
         self._stack.close()
         if not self._silent:
             terminal.say(f"{self._tag}: digest: {manifest.digest} size: {manifest.size}")
+
+
+def full_name(store: Store) -> str:
+    """A repository with its registry, as docker shows it; a folder as ``oci:FOLDER``."""
+    return store.name if store.name.startswith("oci:") else store.repository
 
 
 def local_reference(store: Store, tag: str) -> Reference:

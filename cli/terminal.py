@@ -44,10 +44,14 @@ def show_error(error: DocksealError) -> None:
 
 
 def say_json(value: object) -> None:
-    """One object or list on stdout; objects carry ``"schema": 1``."""
-    if isinstance(value, dict):
-        value = {"schema": SCHEMA, **value}
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    """One object, or a list of them, on stdout; each carries ``"schema": 1``."""
+    say(json.dumps(_with_schema(value), indent=2, ensure_ascii=False))
+
+
+def _with_schema(value: object) -> object:
+    if isinstance(value, list):
+        return [_with_schema(item) for item in value]
+    return {"schema": SCHEMA, **value} if isinstance(value, dict) else value
 
 
 def discard_output() -> None:
