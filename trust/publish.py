@@ -74,7 +74,10 @@ def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted, he
         UnreachableError: the store did not answer; running again is safe.
     """
     known = (planned,) if heads is None else (planned, heads.base, *heads.others)
-    manifest = announce(store, planned.verified.state, planned.verified.version)
+    if heads is not None and planned is heads.base:  # announced by a writer that was killed
+        manifest = store.get_manifest(planned.digest)
+    else:
+        manifest = announce(store, planned.verified.state, planned.verified.version)
     for final in (False, True):
         found = find_heads(store, reader, machine, known)
         news = [] if found is None else [head for head in (found.base, *found.others) if head not in known]

@@ -10,9 +10,11 @@ import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from tests.doubles.faulty_registry import Alter
 from tests.oci.samples import Sample, config_of, index_of, layer_tar, sample
+from tests.trust.builders import Keyring, Team, put_state
 from trust.client import verify_state
 from trust.digest import Digest
 from trust.keys.store import KeyStore
@@ -30,6 +32,7 @@ from trust.repo import Roles, lay_foundation
 from trust.sign import TagSigner
 from trust.signing import KeySigning
 from trust.states import POINTER_TAG, read_pointer
+from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
 from trust.upload import Uploads
 from trust.verify import judge
 from trust.writer import Foundation, Writer
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from securesystemslib.signer import CryptoSigner
+
+    from tests.doubles.faulty_registry import Response
+    from tests.trust.builders import Delegate
     from trust.client import Verified
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
@@ -247,3 +254,25 @@ def live(store: Store) -> Verified:
     stored = read_pointer(store, lambda _digest: None)
     assert stored is not None, f"{POINTER_TAG} is not there"
     return verify_state(stored.state, stored.state.roots[0])
+
+
+def add_signer(keys: KeyStore, store: Store, *delegates: Delegate, now: datetime = NOW) -> None:
+    """Delegate to signers, each with the session's key of the same name, and publish that."""
+    state = live(store).state
+    everybody = {label: keys.find(label) for label in (*LABELS, *(item.name for item in delegates))}
+    team = Team(store.repository, Keyring(*(cast("CryptoSigner", keys.signer(key)) for key in everybody.values())))
+    for role in TOP_LEVEL_ROLES:
+        key = everybody["publish" if role in {"snapshot", "timestamp"} else role]
+        team.keys[role] = RoleKeys((key.public,))
+    team.delegated = {item.name: RoleKeys((everybody[item.name].public,)) for item in delegates}
+    put_state(store, team.with_delegates(state, *delegates, now=now))
+
+
+def then(action: Callable[[], object]) -> Alter:
+    """Do what was asked; then something happens before the answer goes out."""
+
+    def change(response: Response) -> Response:
+        action()
+        return response
+
+    return Alter(change)
