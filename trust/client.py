@@ -104,15 +104,36 @@ class Verified:
         return role_of(name, self.root, self.targets)
 
     def roles_for(self, tag: str) -> dict[str, Targets]:
-        """The delegated roles that may sign this tag, in order of precedence."""
+        """The delegated roles that may sign this tag, in order of precedence: python-tuf's walk (spec 5.6.7).
+
+        What stands behind a terminating delegation is not among them.
+        """
         found: dict[str, Targets] = {}
-        waiting = [self.targets[Targets.type]]
+        waiting = [Targets.type]
         while waiting:
-            delegations = waiting.pop(0).delegations
-            names = [] if delegations is None else [name for name, _ in delegations.get_roles_for_target(tag)]
-            found.update({name: self.targets[name] for name in names})
-            waiting += [self.targets[name] for name in names]
+            name = waiting.pop()
+            found[name] = self.targets[name]
+            delegations = found[name].delegations
+            children = []
+            for child, terminating in () if delegations is None else delegations.get_roles_for_target(tag):
+                children.append(child)
+                if terminating:
+                    waiting = []
+                    break
+            waiting += reversed(children)
+        del found[Targets.type]
         return found
+
+    def consulted(self, tag: str) -> tuple[str, ...]:
+        """The delegated roles that a lookup of this tag reads: those of :meth:`roles_for` up to the first with it."""
+        if tag in self.targets[Targets.type].targets:
+            return ()
+        found = []
+        for name, targets in self.roles_for(tag).items():
+            found.append(name)
+            if tag in targets.targets:
+                break
+        return tuple(found)
 
     def expiry(self) -> dict[str, datetime]:
         """When each role file expires, UTC."""
@@ -190,7 +211,7 @@ def check_fresh(verified: Verified, now: datetime, tag: str | None = None) -> No
         TamperedError: the timestamp lives longer than the root allows (rule 7).
     """
     rules.check_timestamp(verified.timestamp, verified.terms, now)
-    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.roles_for(tag) if tag else ())
+    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.consulted(tag) if tag else ())
     expired = {role: when for role, when in verified.expiry().items() if role in asked and now >= when}
     if expired:
         role, when = min(expired.items(), key=lambda item: item[1])

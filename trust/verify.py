@@ -78,7 +78,7 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
             tag = _tag_of(verified, digest, machine.now)
     except DocksealError as error:
         return _refused(facts, error)
-    facts = _signed_facts(facts, verified, tag)
+    facts = _signed_facts(facts, verified, tag, machine.now)
     try:
         if digest is not None:
             _check_digest(facts, digest)
@@ -97,7 +97,7 @@ def _refused(facts: Judgement, error: DocksealError) -> Judgement:
     return replace(facts, error=error)
 
 
-def _signed_facts(facts: Judgement, verified: Verified, tag: str | None) -> Judgement:
+def _signed_facts(facts: Judgement, verified: Verified, tag: str | None, now: datetime) -> Judgement:
     target = None if tag is None else verified.lookup(tag)
     if target is None or tag is None:
         return replace(facts, expires=_expires(verified, tag))
@@ -107,7 +107,7 @@ def _signed_facts(facts: Judgement, verified: Verified, tag: str | None) -> Judg
         facts,
         digest=Digest.from_hex(str(target.hashes["sha256"])),
         size=int(target.length),
-        signers=verified.signers_of(tag),
+        signers=tuple(role for role in verified.signers_of(tag) if now < verified.targets[role].expires),
         expires=_expires(verified, tag),
         annotations=dict(annotations) if isinstance(annotations, dict) else {},
     )
@@ -115,7 +115,7 @@ def _signed_facts(facts: Judgement, verified: Verified, tag: str | None) -> Judg
 
 def _expires(verified: Verified, tag: str | None) -> datetime:
     """The earliest expiry of the roles that a lookup of the tag stands on."""
-    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.roles_for(tag) if tag else ())
+    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.consulted(tag) if tag else ())
     return min(when for role, when in verified.expiry().items() if role in asked)
 
 
