@@ -7,9 +7,11 @@ them again, which is what somebody who holds those keys can do.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from securesystemslib.formats import encode_canonical
@@ -25,9 +27,10 @@ from trust.oci.layout import Layout
 from trust.oci.manifest import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest, image_manifest
 from trust.oci.reference import Repository
 from trust.oci.registry import Registry
+from trust.oci.retry import RetryPolicy
 from trust.oci.transport import Transport
 from trust.pins import Pin
-from trust.states import announce, point
+from trust.states import POINTER_TAG, announce, encode, point
 from trust.tuf import draft, roles
 from trust.tuf.draft import Change
 from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys, Target
@@ -382,12 +385,9 @@ def target_of(manifest: Manifest, tag: str = "v1", *, now: datetime = NOW, **ann
 
 def put_image(store: Store, manifest: Manifest, blobs: Mapping[Digest, bytes], tag: str) -> None:
     """Bring an image into a store, under a tag."""
-    import io
-
     for descriptor in (manifest.config, *manifest.layers):
         assert descriptor is not None
-        data = blobs[descriptor.digest]
-        store.put_blob(descriptor, lambda data=data: io.BytesIO(data))
+        store.put_blob(descriptor, partial(io.BytesIO, blobs[descriptor.digest]))
     store.put_manifest(manifest, tag)
 
 
@@ -399,14 +399,26 @@ def put_state(store: Store, state: State, *, pointed: bool = True) -> Manifest:
     return manifest
 
 
+def plant_state(store: Store, state: State) -> Manifest:
+    """Make ``_trust`` point at a state, valid or not; it gets no tag of its own."""
+    manifest = encode(state)
+    for descriptor, data in zip(manifest.layers, state.files.values(), strict=True):
+        store.put_blob(descriptor, partial(io.BytesIO, data))
+    assert manifest.config is not None
+    store.put_blob(manifest.config, partial(io.BytesIO, b"{}"))
+    store.put_manifest(manifest, POINTER_TAG)
+    return manifest
+
+
 def a_layout(tmp_path: Path, repository: str = REPOSITORY) -> Layout:
     """A store in a folder: no server."""
     return Layout(tmp_path / "layout", repository=repository)
 
 
 def a_registry(server: FaultyRegistry, path: str = "app") -> Registry:
-    """A store in a registry; ``repository`` is ``localhost:PORT/app``."""
-    return Registry(Repository(server.host, path), Transport(server.host))
+    """A store in a registry, each request sent once; ``repository`` is ``localhost:PORT/app``."""
+    once = RetryPolicy(attempts=1, connect_attempts=1)
+    return Registry(Repository(server.host, path), Transport(server.host, policy=once))
 
 
 def renamed(pin: Pin, **changes: Any) -> Pin:
