@@ -47,6 +47,8 @@ _NOT_FOUND = 404
 _CREATED = 201
 _ACCEPTED = 202
 _CLASH = frozenset({409, 412})
+_PART_MISSING = "MANIFEST_BLOB_UNKNOWN"
+"""A manifest came before what it refers to; with status 400 or 404."""
 
 
 class Registry:
@@ -380,9 +382,9 @@ class Registry:
                 f"{registry} refuses {what}: {answer.status}{said}",
                 hint="an immutable tag cannot be moved: use another, or change the registry's settings",
             )
-        if answer.status == _NOT_FOUND:
+        if answer.status == _NOT_FOUND or _PART_MISSING in problem.codes:
             return MissingError(
-                f"{registry} has no {what}: 404{said}",
+                f"{registry} has no {what}: {answer.status}{said}",
                 hint="create the repository in the registry first" if "NAME_UNKNOWN" in problem.codes else None,
             )
         too_large = answer.status == 413  # noqa: PLR2004 - HTTP's number says it best
