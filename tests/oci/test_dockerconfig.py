@@ -169,6 +169,8 @@ def test_home_is_that_of_the_environment_where_none_is_given(tmp_path: Path) -> 
     [
         ('{"auths": {"h.example": {"auth": "c2VjcmV0-no-base64"}}}', "no base64"),
         ('{"auths": {"h.example": {"auth": "/w=="}}}', "no base64"),
+        ('{"auths": {"h.example": {"auth": "\\u00fc"}}}', "no base64"),
+        ('{"auths": {"h.example": {"registrytoken": "secret\\ud800"}}}', "no valid text"),
         (json.dumps({"auths": {"h.example": {"auth": encode("nocolon")}}}), "does not hold user:password"),
         ('{"auths": {"h.example": {"auth": 7}}}', "expected strings"),
         ('{"auths": {"h.example": ["x"]}}', "expected an object"),

@@ -38,6 +38,7 @@ def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None
     [
         ("a\nb\t\x1b[31mred\x07", "a b [31mred"),
         ("\u202eevil", "evil"),
+        ("half \ud800 a pair", "half a pair"),
         ("Authorization: Bearer abcdefgh.ijk", "Authorization: [redacted]"),
         ("sent Basic dXNlcjpwYXNz==", "sent [redacted]"),
         ("token eyJhbGciOiJSUzI1NiJ9.eyJhdWQi.sig", "token [redacted]"),

@@ -7,7 +7,6 @@ the protocol of helpers; containers-auth.json(5) for podman's file and its ``hos
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -39,12 +38,22 @@ _HUB_HOSTS = frozenset({"index.docker.io", "docker.io", "registry-1.docker.io"})
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are at a registry: user and secret, an identity token (OAuth2 refresh), or a ready bearer token."""
+    """Who we are at a registry: user and secret, an identity token (OAuth2 refresh), or a ready bearer token.
+
+    Raises:
+        UsageError: they hold what no request can carry (half a surrogate pair).
+    """
 
     user: str = ""
     secret: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            f"{self.user}{self.secret}{self.identity_token}{self.registry_token}".encode()
+        except UnicodeEncodeError:  # JSON can hold half a character; no context, since it quotes the secret
+            raise UsageError("the stored credentials are no valid text: expected Unicode") from None
 
     @classmethod
     def of(cls, user: str, secret: str) -> Credentials:
@@ -224,7 +233,7 @@ def _read_entry(key: str, value: object, where: str) -> Credentials | None:
     if text["auth"]:
         try:
             decoded = base64.b64decode(text["auth"], validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # binascii.Error, a text that is not ASCII, bytes that are not UTF-8
             raise UsageError(f"{where}: auths[{key!r}].auth is no base64 text") from error
         user, colon, secret = decoded.partition(":")
         if not colon:
