@@ -234,9 +234,14 @@ def inspect(
 
 
 def _tagged(asked: StoreName) -> StoreName:
+    """With docker's default tag; what is reserved for trust data is no image."""
     from dataclasses import replace
 
-    return replace(asked, tag="latest") if asked.tag is None and asked.digest is None else asked
+    from trust.oci.reference import DEFAULT_TAG, check_image_tag
+
+    if asked.tag is not None:
+        check_image_tag(asked.tag)
+    return replace(asked, tag=DEFAULT_TAG) if asked.tag is None and asked.digest is None else asked
 
 
 def _text(value: object) -> str | None:

@@ -192,6 +192,15 @@ class Signing:
         """What was signed, and, after the first time, what to keep and what to give to others."""
         terminal.say("Signing and pushing trust metadata")
         name = f"{self._store.name}:{tag}"
+        if signed.state is None:
+            waits = (
+                f"it waits for signatures: {', '.join(signed.lacking)}"
+                if signed.lacking
+                else "it waits for a publisher"
+            )
+            terminal.say(f"Proposed {name} as {signed.proposal}; {waits}. The tag has not moved")
+            terminal.note(f"Hint: whoever holds such a key runs: dockseal approve {self._store.name} {signed.proposal}")
+            return
         how = "Already signed" if signed.unchanged else "Successfully signed"
         terminal.say(f"{how} {name}")
         if signed.initialised:
@@ -339,10 +348,11 @@ def _as_json(store: Store, tag: str, signed: Signed) -> dict[str, object]:
         "reference": f"{store.name}:{tag}",
         "digest": str(signed.digest),
         "size": signed.size,
-        "signed": True,
+        "signed": signed.state is not None,
         "signers": list(signed.roles),
-        "state": signed.state.verified.version,
-        "root": str(signed.state.pin.root) if signed.state.pin.root else None,
+        "state": None if signed.state is None else signed.state.verified.version,
+        "root": None if signed.state is None or signed.state.pin.root is None else str(signed.state.pin.root),
+        "proposal": signed.proposal,
         "initialised": signed.initialised,
         "unchanged": signed.unchanged,
     }

@@ -15,7 +15,6 @@ from tests.cli.program import PASSPHRASE, Dockseal
 from trust.keys import container
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAME = "registry.example/team/app"
@@ -62,7 +61,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _made_once(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Iterator[Path]:
+def _made_once(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
     """``home``: keys and a local image; ``store``: a folder with that image, signed, ``v1`` of NAME."""
     folder = tmp_path_factory.mktemp("made-once")
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
@@ -77,7 +76,7 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Iterat
             ["push", "--as", NAME, f"oci:{folder}/store:v1"],
         ):
             assert run(command) == 0
-    yield folder
+    return folder
 
 
 @pytest.fixture
