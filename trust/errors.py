@@ -7,7 +7,8 @@
      ├── ConflictError            exit 1   another writer was first; nothing was lost
      ├── UnreachableError         exit 3   the store could not be reached or denied access
      │    └── DeniedError         exit 3   401 or 403: who you are may not do this
-     ├── KeyUnavailableError      exit 4   key not found, wrong passphrase, damaged key file, HSM failure
+     ├── KeyUnavailableError      exit 4   key not found, damaged key file, HSM or KMS failure
+     │    └── WrongPassphraseError exit 4  the passphrase is wrong: a person may try again
      └── VerificationError        (base)   the judgement itself; never raised bare
           ├── UnsignedError       exit 10  no trust data, or the tag is not signed
           ├── MissingError        exit 11  no such repository, tag, digest or blob
@@ -70,6 +71,10 @@ class KeyUnavailableError(DocksealError):
     """A private key that is needed cannot be used."""
 
     exit_code = 4
+
+
+class WrongPassphraseError(KeyUnavailableError):
+    """The passphrase of a key file is wrong, or (where a format cannot tell) the file is damaged."""
 
 
 class VerificationError(DocksealError):

@@ -13,11 +13,13 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from trust.errors import KeyUnavailableError
+from trust.errors import KeyUnavailableError, WrongPassphraseError
+from trust.keys.ids import public_key_of, short_id
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
+    from securesystemslib.signer import Key
 
 KDF_ROUNDS = 24
 """bcrypt-pbkdf rounds of a new file: 178 ms a guess where it was measured (docs/keys.md), as recent OpenSSH has it."""
@@ -98,11 +100,32 @@ def check_cost(header: Header, what: str) -> None:
         )
 
 
+def check_belongs(data: bytes, public: Key, what: str) -> None:
+    """See, without its passphrase, that this is the encrypted private key that belongs to ``public``.
+
+    Raises:
+        KeyUnavailableError: it is damaged, its cost is not as :func:`check_cost` wants it, or it is another key's.
+    """
+    header = read_header(data, what)
+    check_cost(header, what)
+    if header.public != ssh_public_blob(public_key_of(public)):
+        raise not_together(public.keyid, what)
+
+
+def not_together(key_id: str, what: str) -> KeyUnavailableError:
+    """What to say of a private key that is not the one described."""
+    return KeyUnavailableError(
+        f"{what} and its description do not belong together: expected the private key of {short_id(key_id)}",
+        hint=RESTORE_HINT,
+    )
+
+
 def unseal(data: bytes, passphrase: bytes | None, what: str) -> SSHPrivateKeyTypes:
     """Decrypt a file whose header was read. One derivation: this is the slow step.
 
     Raises:
-        KeyUnavailableError: the passphrase is wrong, or the encrypted part is damaged.
+        WrongPassphraseError: the passphrase is wrong.
+        KeyUnavailableError: the encrypted part is damaged.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -111,7 +134,7 @@ def unseal(data: bytes, passphrase: bytes | None, what: str) -> SSHPrivateKeyTyp
         return load_ssh_private_key(data, passphrase)
     except ValueError as error:
         if "checksum" in str(error):  # two equal numbers begin the encrypted part, and did not come out equal
-            raise KeyUnavailableError(
+            raise WrongPassphraseError(
                 f"wrong passphrase for {what}", hint="try again; 'dockseal key list' shows which keys are here"
             ) from error
         raise KeyUnavailableError(f"{what} is damaged: its encrypted part is not intact", hint=RESTORE_HINT) from error

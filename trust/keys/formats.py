@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, cast
 
 from trust import strictjson
-from trust.errors import KeyUnavailableError, TamperedError, UsageError
-from trust.keys import container
+from trust.errors import KeyUnavailableError, TamperedError, UsageError, WrongPassphraseError
+from trust.keys import container, openpgp
 from trust.keys.files import MAX_KEY_FILE_BYTES
 from trust.keys.ids import key_id, public_key_of
 
@@ -77,6 +78,8 @@ def key_from_json(body: dict[str, object], what: str) -> Key:
     keytype, scheme, keyval = body.get("keytype"), body.get("scheme"), body.get("keyval")
     if not isinstance(keytype, str) or not isinstance(scheme, str) or not isinstance(keyval, dict):
         raise TamperedError(f"{what} is no TUF key: expected keytype, scheme and keyval")
+    if scheme.startswith("pgp+"):
+        return _openpgp_key(keytype, scheme, keyval, what)
     public = keyval.get("public")
     if set(keyval) != {"public"} or not isinstance(public, str):
         raise TamperedError(f"{what} is no TUF key: expected 'public', and nothing else, in keyval")
@@ -86,6 +89,26 @@ def key_from_json(body: dict[str, object], what: str) -> Key:
         raise UsageError(f"{what} has the key type {keytype}/{scheme}: expected {usual.keytype}/{usual.scheme}")
     key.keyid = key_id(key)
     return key
+
+
+def key_to_json(key: Key) -> dict[str, object]:
+    """The key as TUF metadata holds it; :func:`key_from_json` reads it."""
+    return {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval}
+
+
+def usual_spelling(key: Key, what: str) -> Key:
+    """The same key as :func:`tuf_key` would write it, with its scheme kept and its id recomputed.
+
+    A service may wrap its PEM otherwise, and one key would have two ids.
+
+    Raises:
+        TamperedError: its value is no public key.
+        UsageError: a kind of key that is not used here.
+    """
+    if not openpgp.is_openpgp(key):
+        usual = tuf_key(public_key_of(key), what)
+        key = type(usual)("", usual.keytype, key.scheme, usual.keyval)
+    return key_from_json(key_to_json(key), what)
 
 
 def tuf_key(public: PublicKeyTypes, what: str) -> SSlibKey:
@@ -109,15 +132,25 @@ def tuf_key(public: PublicKeyTypes, what: str) -> SSlibKey:
         raise UsageError(f"{what} holds a key on another curve: expected {_KINDS}") from error
 
 
-def public_pem(key: Key) -> bytes:
-    """The key as PEM (SubjectPublicKeyInfo), which :func:`load_public` reads.
+def public_text(key: Key) -> bytes:
+    """The key to hand to others: PEM, or JSON where PEM would lose the scheme. :func:`load_public` reads both.
 
     Raises:
         TamperedError: its value is no public key.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return public_key_of(key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = public_key_of(key)
+    if tuf_key(public, "the key").scheme != key.scheme:
+        return json.dumps(key_to_json(key), indent=1).encode("utf-8") + b"\n"
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _openpgp_key(keytype: str, scheme: str, keyval: dict[str, object], what: str) -> Key:
+    key = openpgp.OpenPgpKey("", keytype, scheme, keyval)
+    tuf_key(openpgp.public_key_of(key), what)
+    key.keyid = key_id(key)
+    return key
 
 
 def _same_kind(scheme: str, usual: str) -> bool:
@@ -157,7 +190,8 @@ def _load_pem(data: bytes, what: str, passphrase: Callable[[], bytes]) -> Privat
         return load_pem_private_key(data, secret)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         reason = "its passphrase is wrong, or it is damaged" if secret is not None else "it is damaged"
-        raise KeyUnavailableError(f"{what} cannot be read: {reason}", hint=container.RESTORE_HINT) from error
+        kind = WrongPassphraseError if secret is not None else KeyUnavailableError
+        raise kind(f"{what} cannot be read: {reason}", hint=container.RESTORE_HINT) from error
 
 
 def _load_pem_public(data: bytes, what: str) -> PublicKeyTypes:

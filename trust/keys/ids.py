@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Self
 
 from trust.errors import KeyUnavailableError, TamperedError, UsageError
+from trust.keys import openpgp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,6 +102,8 @@ def public_key_of(key: Key) -> PublicKeyTypes:
     """
     from cryptography.exceptions import UnsupportedAlgorithm
 
+    if openpgp.is_openpgp(key):
+        return openpgp.public_key_of(key)
     public = key.keyval.get("public")
     if not isinstance(public, str):
         raise TamperedError(f"a key of type {key.keytype[:40]!r} has no public value")

@@ -3,10 +3,9 @@
 A key named ``root`` is two files, both of mode 0600 in a folder of mode 0700:
 
 - ``root.key``: the private key, in OpenSSH's encrypted form (:mod:`trust.keys.container`);
-- ``root.json``: purpose, day and public key, readable without the passphrase::
+- ``root.json``: its description (:mod:`trust.keys.description`), readable without the passphrase.
 
-      {"schema": 1, "purpose": "root", "created": "2026-11-24T08:00:00Z",
-       "public": {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "…"}}}
+A key whose private part is elsewhere (:mod:`trust.keys.remote`) is the description alone, with a URI.
 
 The description is written last, so a key that is listed is complete; on use the private key is
 checked to belong to it.
@@ -14,69 +13,56 @@ checked to belong to it.
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from trust import strictjson
 from trust.errors import KeyUnavailableError, TamperedError, UsageError
 from trust.files import create_once, delete, write_atomically
-from trust.keys import container, files, formats
+from trust.keys import backup, container, description, files, formats, remote
+from trust.keys.asking import Asking, Passphrases
+from trust.keys.description import Purpose, StoredKey
 from trust.keys.formats import load_public
-from trust.keys.ids import SHORT_ID_DIGITS, KeyId, key_id, public_key_of, short_id
+from trust.keys.ids import SHORT_ID_DIGITS, key_id, short_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-    from securesystemslib.signer import Key, Signer
+    from securesystemslib.signer import Signer
 
-__all__ = ["KeyStore", "Kind", "Passphrases", "Purpose", "StoredKey", "load_public"]
+    from trust.keys.remote import Pins
 
-Purpose = Literal["root", "repository"]
+    Reader = Callable[[bytes, str, Callable[[], bytes]], PrivateKeyTypes]
+    """From a file's bytes, what it is called in errors and what gives its passphrase: the private key."""
+
+__all__ = ["BACKUP", "KeyStore", "Kind", "Passphrases", "Purpose", "Restored", "StoredKey", "load_public"]
+
 Kind = Literal["ed25519", "ecdsa", "rsa"]
 
-MIN_PASSPHRASE_CHARACTERS = 8
+BACKUP = "backup archive"
+"""What the backup is called where its passphrase is asked for; no key's label has a blank."""
 RSA_BITS = 3072
-SCHEMA = 1
-_PURPOSES: dict[str, Purpose] = {"root": "root", "repository": "repository"}
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _ID_PREFIX = re.compile(rf"[0-9a-f]{{{SHORT_ID_DIGITS},64}}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class StoredKey:
-    """A key of the folder. ``created`` is RFC 3339 UTC; ``public`` bears ``key_id`` as its id."""
+class Restored:
+    """A key of a backup. ``was_here``: nothing was written, since this key was here already."""
 
-    label: str
-    key_id: KeyId
-    public: Key
-    purpose: Purpose
-    created: str
-
-    @property
-    def short(self) -> str:
-        """The first 7 hex digits of the id."""
-        return short_id(self.key_id)
-
-
-class Passphrases(Protocol):
-    """Where passphrases come from: a file, the environment, a prompt. UTF-8, without a line end."""
-
-    def existing(self, label: str, purpose: Purpose) -> bytes:
-        """The passphrase that a key file has."""
-        ...
-
-    def new(self, label: str, purpose: Purpose) -> bytes:
-        """A passphrase to give to a key file."""
-        ...
+    key: StoredKey
+    was_here: bool
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _never(purpose: Purpose) -> bool:
+    del purpose
+    return False
 
 
 class KeyStore:
@@ -86,12 +72,23 @@ class KeyStore:
         folder: ``DOCKSEAL_HOME/keys``; made when the first key is written.
         passphrases: asked when one is needed, and only then.
         clock: gives the time that new keys bear.
+        pins: asked for the PIN of a token; None where nobody can be.
+        can_ask_again: whether a wrong passphrase for this purpose came from a person, who may try again.
     """
 
-    def __init__(self, folder: Path, passphrases: Passphrases, *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        passphrases: Passphrases,
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        pins: Pins | None = None,
+        can_ask_again: Callable[[Purpose], bool] = _never,
+    ) -> None:
         self._folder = folder
-        self._passphrases = passphrases
+        self._asking = Asking(passphrases, can_ask_again)
         self._clock = clock
+        self._secrets = remote.Secrets(pins)
         self._signers: dict[str, Signer] = {}
 
     def keys(self) -> tuple[StoredKey, ...]:
@@ -114,7 +111,7 @@ class KeyStore:
         Raises:
             KeyUnavailableError: there is none, or the digits fit several.
         """
-        if _LABEL.match(name) and self._described(name):
+        if description.is_label(name) and self._described(name):
             return self._describe(name)
         found, damage = self._scan()
         matches = {key.key_id: key for key in found if _ID_PREFIX.match(name) and key.key_id.startswith(name)}
@@ -145,52 +142,119 @@ class KeyStore:
             KeyUnavailableError: the passphrase is too short, or the files cannot be written.
         """
         self._check_free(label)
-        passphrase = self._new_passphrase(label, purpose)
+        passphrase = self._asking.new(label, purpose)
         return self._add(_new_private(kind), label, purpose, passphrase)
 
-    def load(self, data: bytes, label: str, *, purpose: Purpose) -> StoredKey:
-        """Take in a private key that was made elsewhere, or a backup.
+    def load(self, data: bytes, label: str, *, purpose: Purpose, read: Reader = formats.load_private) -> StoredKey:
+        """Take in a private key that was made elsewhere, or a backup of one.
 
         Args:
-            data: PEM: PKCS#8, PKCS#1, SEC1 or OpenSSH, encrypted or not.
+            data: what ``read`` reads; by default PEM: PKCS#8, PKCS#1, SEC1 or OpenSSH, encrypted or not.
             label: what to call it here.
             purpose: which passphrase variable it follows.
+            read: reads other dialects.
 
         Raises:
             UsageError: the label is malformed or taken, the key is here already, or it is none that is used here.
             KeyUnavailableError: a passphrase is wrong or too short, or the file is damaged.
         """
         self._check_free(label)
-        private = formats.load_private(data, "the file", lambda: self._old_passphrase(label, purpose))
-        here = self.get(key_id(formats.tuf_key(private.public_key(), "the file")))
-        if here is not None:
-            raise UsageError(f"this key is here already: it is {here.label!r} ({here.short})")
-        return self._add(private, label, purpose, self._new_passphrase(label, purpose))
+        private = self._asking.with_tries(
+            purpose, lambda: read(data, "the file", lambda: self._asking.existing(label, purpose))
+        )
+        self._check_new(key_id(formats.tuf_key(private.public_key(), "the file")))
+        return self._add(private, label, purpose, self._asking.new(label, purpose))
+
+    def add(self, uri: str, label: str | None = None, *, purpose: Purpose = "repository") -> StoredKey:
+        """Take in a key that stays where it is: on a token, in a KMS, in GnuPG. Its public key is fetched.
+
+        Args:
+            uri: where it is (:data:`trust.keys.remote.SERVICES`).
+            label: what to call it here; by default its kind of place and its short id.
+            purpose: what it is for.
+
+        Raises:
+            UsageError: the URI or the label is malformed or taken, the key is here already or is of no kind used here.
+            KeyUnavailableError: the place cannot be reached, denies, or its library is missing.
+        """
+        if label is not None:
+            self._check_free(label)
+        found, public = remote.fetch(uri, self._secrets)
+        self._check_new(public.keyid)
+        label = label or f"{uri.partition(':')[0]}-{short_id(public.keyid)}"
+        self._check_free(label)
+        key = StoredKey(label, key_id(public), public, purpose, self._now(), uri=found)
+        if not create_once(self._public_path(label), description.dump(key), error=KeyUnavailableError):
+            raise _taken(label)
+        return key
 
     def export_private(self, key: StoredKey) -> bytes:
         """The encrypted private key, as it is stored: a backup, which :meth:`load` reads.
 
         Raises:
+            UsageError: the private key is elsewhere.
             KeyUnavailableError: the file is damaged, or not that of this key.
         """
+        _check_held(key)
         return self._read_private(key)
 
+    def export_all(self) -> bytes:
+        """All keys in one encrypted archive, which :meth:`restore` reads. Of those elsewhere, what is known here.
+
+        Raises:
+            UsageError: there is no key.
+            KeyUnavailableError: a file is damaged, or the archive's passphrase is too short.
+        """
+        keys = self.keys()
+        if not keys:
+            raise UsageError("there is no key to export", hint="dockseal key generate NAME")
+        now = self._now()
+        content = {f"{key.label}.json": description.dump(replace(key, backed_up=now)) for key in keys}
+        content |= {f"{key.label}.key": self._read_private(key) for key in keys if key.uri is None}
+        return backup.seal(content, self._asking.new(BACKUP, "root"))
+
+    def note_backup(self, keys: Iterable[StoredKey]) -> None:
+        """Note that these keys have been exported now.
+
+        Raises:
+            KeyUnavailableError: the note cannot be written.
+        """
+        for key in keys:
+            noted = description.dump(replace(key, backed_up=self._now()))
+            write_atomically(self._public_path(key.label), noted, error=KeyUnavailableError)
+
+    def restore(self, data: bytes) -> tuple[Restored, ...]:
+        """Take in an archive. Every key is checked before the first is written; those that are here are left alone.
+
+        A key whose label another one has here gets a longer one.
+
+        Raises:
+            KeyUnavailableError: the archive's passphrase is wrong, it is damaged, or a file cannot be written.
+        """
+        content = self._asking.with_tries(
+            "root", lambda: backup.unseal(data, lambda: self._asking.existing(BACKUP, "root"))
+        )
+        keys = [_parse_restored(name, content) for name in sorted(content) if name.endswith(".json")]
+        return tuple(self._restore(key, content.get(f"{key.label}.key")) for key in keys)
+
     def export_public(self, key: StoredKey) -> bytes:
-        """The public key as PEM (SubjectPublicKeyInfo), to hand to others."""
-        return formats.public_pem(key.public)
+        """The public key to hand to others: PEM (SubjectPublicKeyInfo), or JSON where PEM would lose the scheme."""
+        return formats.public_text(key.public)
 
     def change_passphrase(self, key: StoredKey) -> None:
         """Encrypt the private key anew. Copies elsewhere keep the old passphrase.
 
         Raises:
+            UsageError: the private key is elsewhere.
             KeyUnavailableError: the old passphrase is wrong or the new one too short; the file is as it was.
         """
+        _check_held(key)
         private = self._unlock(key)
-        passphrase = self._new_passphrase(key.label, key.purpose)
+        passphrase = self._asking.new(key.label, key.purpose)
         write_atomically(self._private_path(key.label), container.seal(private, passphrase), error=KeyUnavailableError)
 
     def remove(self, key: StoredKey) -> None:
-        """Delete the private and the public part.
+        """Delete the private and the public part; of a key that is elsewhere, what is known of it here.
 
         Raises:
             KeyUnavailableError: the key is not here (any more).
@@ -202,13 +266,16 @@ class KeyStore:
         self._signers.pop(key.key_id, None)
 
     def signer(self, key: StoredKey) -> Signer:
-        """What signs with this key; asks for its passphrase the first time.
+        """What signs with this key; asks for its passphrase the first time, for a token's PIN when it signs.
 
         Raises:
-            KeyUnavailableError: the passphrase is wrong, or the file is damaged or not that of this key.
+            KeyUnavailableError: the passphrase is wrong, or the file is damaged or not that of this key; for a key
+                that is elsewhere, its library is missing.
         """
         if key.key_id not in self._signers:
-            self._signers[key.key_id] = _make_signer(self._unlock(key), key)
+            self._signers[key.key_id] = (
+                _make_signer(self._unlock(key), key) if key.uri is None else remote.open_signer(key, self._secrets)
+            )
         return self._signers[key.key_id]
 
     def _private_path(self, label: str) -> Path:
@@ -225,7 +292,7 @@ class KeyStore:
         found: list[StoredKey] = []
         damage: KeyUnavailableError | None = None
         for label in files.names(self._folder, ".json"):
-            if _LABEL.match(label):
+            if description.is_label(label):
                 try:
                     found.append(self._describe(label))
                 except KeyUnavailableError as error:
@@ -236,16 +303,12 @@ class KeyStore:
         path = self._public_path(label)
         data = files.read(path, secret=False)
         try:
-            return _parse_description(data, label, f"the key description {path}")
+            return description.parse(data, label, f"the key description {path}")
         except (TamperedError, UsageError) as error:
             raise KeyUnavailableError(error.message, hint=container.RESTORE_HINT) from error
 
     def _check_free(self, label: str) -> None:
-        if not _LABEL.match(label):
-            raise UsageError(
-                f"invalid key name {label[:80]!r}: expected letters, digits, '.', '_' and '-', at most 64, "
-                "beginning with a letter or a digit"
-            )
+        description.check_label(label)
         if self._described(label):
             raise UsageError(f"there is a key {label!r} already", hint="choose another name, or see dockseal key list")
         if label in files.names(self._folder, ".key"):
@@ -255,64 +318,63 @@ class KeyStore:
                 hint=f"dockseal key load {path} takes it in under another name; then delete the file",
             )
 
-    def _old_passphrase(self, label: str, purpose: Purpose) -> bytes:
-        passphrase = self._passphrases.existing(label, purpose)
-        if not passphrase:
-            raise KeyUnavailableError(f"the passphrase for the key {label!r} is empty")
-        return passphrase
+    def _check_new(self, identity: str) -> None:
+        here = self.get(identity)
+        if here is not None:
+            raise UsageError(f"this key is here already: it is {here.label!r} ({here.short})")
 
-    def _new_passphrase(self, label: str, purpose: Purpose) -> bytes:
-        passphrase = self._passphrases.new(label, purpose)
-        try:
-            characters = len(passphrase.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise KeyUnavailableError(f"the new passphrase for the key {label!r} is not UTF-8") from error
-        if characters < MIN_PASSPHRASE_CHARACTERS:
-            raise KeyUnavailableError(
-                f"the new passphrase for the key {label!r} is too short: it has {characters} characters, "
-                f"expected at least {MIN_PASSPHRASE_CHARACTERS}"
-            )
-        return passphrase
+    def _now(self) -> str:
+        return self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _add(self, private: PrivateKeyTypes, label: str, purpose: Purpose, passphrase: bytes) -> StoredKey:
         public = formats.tuf_key(private.public_key(), "the key")
-        created = self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        key = StoredKey(label, key_id(public), public, purpose, created)
-        self._write(label, container.seal(private, passphrase), _description(key))
+        key = StoredKey(label, key_id(public), public, purpose, self._now())
+        self._write(label, container.seal(private, passphrase), description.dump(key))
         self._signers[key.key_id] = _make_signer(private, key)
         return key
 
-    def _write(self, label: str, sealed: bytes, description: bytes) -> None:
+    def _write(self, label: str, sealed: bytes, described: bytes) -> None:
         """Both files or none; the private one takes the name."""
-        taken = UsageError(f"there is a key {label!r} already: another process was first")
         if not create_once(self._private_path(label), sealed, error=KeyUnavailableError):
-            raise taken
+            raise _taken(label)
         written = False
         try:
-            written = create_once(self._public_path(label), description, error=KeyUnavailableError)
+            written = create_once(self._public_path(label), described, error=KeyUnavailableError)
         finally:  # after an interrupt too
             if not written:
                 delete(self._private_path(label), error=KeyUnavailableError)
         if not written:
-            raise taken
+            raise _taken(label)
+
+    def _restore(self, key: StoredKey, sealed: bytes | None) -> Restored:
+        here = self.get(key.key_id)
+        if here is not None:
+            return Restored(here, was_here=True)
+        taken = {*files.names(self._folder, ".json"), *files.names(self._folder, ".key")}
+        if key.label in taken:
+            key = replace(key, label=f"{key.label[:48]}-{key.short}")
+            self._check_free(key.label)
+        if sealed is not None:
+            self._write(key.label, sealed, description.dump(key))
+        elif not create_once(self._public_path(key.label), description.dump(key), error=KeyUnavailableError):
+            raise _taken(key.label)
+        return Restored(key, was_here=False)
 
     def _read_private(self, key: StoredKey) -> bytes:
         """The private file, checked as far as it can be without the passphrase."""
         path = self._private_path(key.label)
-        what = f"the key file {path}"
         data = files.read(path, secret=True)
-        header = container.read_header(data, what)
-        container.check_cost(header, what)
-        if header.public != container.ssh_public_blob(public_key_of(key.public)):
-            raise _not_this_key(key)
+        container.check_belongs(data, key.public, f"the key file {path}")
         return data
 
     def _unlock(self, key: StoredKey) -> PrivateKeyTypes:
         data = self._read_private(key)
-        passphrase = self._old_passphrase(key.label, key.purpose)
-        private = container.unseal(data, passphrase, f"the key {key.label!r} ({key.short})")
+        what = f"the key {key.label!r} ({key.short})"
+        private = self._asking.with_tries(
+            key.purpose, lambda: container.unseal(data, self._asking.existing(key.label, key.purpose), what)
+        )
         if key_id(formats.tuf_key(private.public_key(), "the key")) != key.key_id:
-            raise _not_this_key(key)
+            raise container.not_together(key.key_id, f"the key file {self._private_path(key.label)}")
         return private
 
 
@@ -325,11 +387,34 @@ def _make_signer(private: PrivateKeyTypes, key: StoredKey) -> Signer:
     return GuardedSigner(CryptoSigner(private, public), key.label)
 
 
-def _not_this_key(key: StoredKey) -> KeyUnavailableError:
-    return KeyUnavailableError(
-        f"{key.label}.key and {key.label}.json do not belong together: expected the private key of {key.short}",
-        hint=container.RESTORE_HINT,
-    )
+def _check_held(key: StoredKey) -> None:
+    if key.uri is not None:
+        raise UsageError(
+            f"the private key of {key.label!r} ({key.short}) is not here and cannot be exported or changed: "
+            f"it is in {key.uri}",
+            hint=f"dockseal key export {key.label} --public",
+        )
+
+
+def _parse_restored(name: str, content: dict[str, bytes]) -> StoredKey:
+    """A key of a backup, checked as one of the folder is."""
+    label = name.removesuffix(".json")
+    what = f"{name[:80]!r} in the backup"
+    try:
+        description.check_label(label)
+        key = description.parse(content[name], label, what)
+    except (TamperedError, UsageError) as error:
+        raise KeyUnavailableError(error.message) from error
+    sealed = content.get(f"{label}.key")
+    if (sealed is None) != (key.uri is not None):
+        raise KeyUnavailableError(f"{what} is incomplete: expected a private key or a URI")
+    if sealed is not None:
+        container.check_belongs(sealed, key.public, f"the private key of {what}")
+    return key
+
+
+def _taken(label: str) -> UsageError:
+    return UsageError(f"there is a key {label!r} already: another process was first")
 
 
 def _new_private(kind: Kind) -> PrivateKeyTypes:
@@ -342,21 +427,3 @@ def _new_private(kind: Kind) -> PrivateKeyTypes:
     if kind == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     raise UsageError(f"unknown kind of key {kind!r}: expected {', '.join(get_args(Kind))}")
-
-
-def _description(key: StoredKey) -> bytes:
-    public = {"keytype": key.public.keytype, "scheme": key.public.scheme, "keyval": key.public.keyval}
-    body = {"schema": SCHEMA, "purpose": key.purpose, "created": key.created, "public": public}
-    return json.dumps(body, indent=1).encode("utf-8") + b"\n"
-
-
-def _parse_description(data: bytes, label: str, what: str) -> StoredKey:
-    body = strictjson.loads_object(data, what)
-    if body.get("schema") != SCHEMA:
-        raise TamperedError(f"{what} has the schema {str(body.get('schema'))[:20]}: expected {SCHEMA}")
-    purpose = _PURPOSES.get(str(body.get("purpose")))
-    created, public = body.get("created"), body.get("public")
-    if purpose is None or not isinstance(created, str) or not isinstance(public, dict):
-        raise TamperedError(f"{what} is damaged: expected purpose, created and public")
-    key = formats.key_from_json(public, what)
-    return StoredKey(label, key_id(key), key, purpose, created)
