@@ -22,6 +22,7 @@ from trust.machine import Machine
 from trust.oci.codec import Codec
 from trust.oci.image import Image, SourceLayer
 from trust.oci.layercache import LayerCache
+from trust.oci.layout import Layout
 from trust.oci.reference import Repository
 from trust.oci.registry import Registry
 from trust.oci.retry import RetryPolicy
@@ -276,3 +277,13 @@ def then(action: Callable[[], object]) -> Alter:
         return response
 
     return Alter(change)
+
+
+def folder(people: People, name: str = "layout", *, repository: str | None = "localhost:5000/app") -> Layout:
+    """A repository in a folder; None gives it the folder's own name."""
+    return Layout(people.folder / name, repository=repository)
+
+
+def put_sample(store: Store, tag: str | None, *texts: str) -> Manifest:
+    """Bring an image there without signing it."""
+    return sample(*texts).put(store, tag)
