@@ -160,14 +160,13 @@ def _role_lines(item: RoleDifference, desk: Desk) -> list[str]:
     before, after = item.threshold
     if item.is_new:
         names = ", ".join(key_names(desk, item.added_keys))
-        lines.append(f"new signer {item.role}: {after} of {names} may sign {' '.join(item.patterns[1])}")
-    else:
-        lines += [f"{item.role}: key {name} comes" for name in key_names(desk, item.added_keys)]
-        lines += [f"{item.role}: key {name} leaves" for name in key_names(desk, item.removed_keys)]
-        if before != after:
-            lines.append(f"{item.role}: threshold {before} -> {after}")
-        if item.patterns[0] != item.patterns[1]:
-            lines.append(f"{item.role}: may sign {' '.join(item.patterns[0])} -> {' '.join(item.patterns[1])}")
+        return [f"new signer {item.role}: {after} of {names} may sign {' '.join(item.patterns[1])}"]
+    lines += [f"{item.role}: key {name} comes" for name in key_names(desk, item.added_keys)]
+    lines += [f"{item.role}: key {name} leaves" for name in key_names(desk, item.removed_keys)]
+    if before != after:
+        lines.append(f"{item.role}: threshold {before} -> {after}")
+    if item.patterns[0] != item.patterns[1]:
+        lines.append(f"{item.role}: may sign {' '.join(item.patterns[0])} -> {' '.join(item.patterns[1])}")
     if item.expires is not None:
         lines.append(f"{item.role}: signed anew, valid until {terminal.moment(item.expires)}")
     return lines

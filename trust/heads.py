@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trust.errors import ConflictError, DocksealError, UnreachableError
-from trust.states import MAX_CANDIDATES, POINTER_TAG, announced, read_announced
+from trust.proposals import tags_of
+from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, read_announced
 from trust.tuf.state import COVERED_VERSIONS
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Heads:
 
     base: Trusted
     others: tuple[Trusted, ...] = ()
+    proposal_tags: tuple[str, ...] = ()
     pointed: bool = True
 
     @property
@@ -57,8 +59,10 @@ def continues(newer: Verified, older: Verified) -> bool:
     """
     if covers(newer, older):
         return True
-    one_chain = older.state.roots == newer.state.roots[: older.state.root_version]
-    return older.version < newer.version - COVERED_VERSIONS and one_chain and _reaches_all(newer, older)
+    is_history = older.version < newer.version - COVERED_VERSIONS
+    return (
+        is_history and older.state.roots == newer.state.roots[: older.state.root_version] and _reaches_all(newer, older)
+    )
 
 
 def _reaches_all(newer: Verified, older: Verified) -> bool:
@@ -93,7 +97,8 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
             a pointer what is there is older than what was seen.
     """
     pointer = _pointer(store, reader, known)
-    states = announced(store)
+    tags = store.tags(MAX_TAGS)
+    states = announced(tags)
     if pointer is None and not states:
         return None
     covered = set() if pointer is None else _hints(pointer.verified)
@@ -116,7 +121,8 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
     preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
     base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
     reader.check_seen(base)  # the pointer, and what was announced after it, may be gone
-    return Heads(base, tuple(head for head in heads if head is not base), pointed=pointer is not None)
+    others = tuple(head for head in heads if head is not base)
+    return Heads(base, others, tags_of(tags), pointed=pointer is not None)
 
 
 def uncovered(states: Iterable[Trusted]) -> list[Trusted]:

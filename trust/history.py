@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Metadata
 
 from trust.errors import DocksealError, UnreachableError
-from trust.states import announced, read_announced
+from trust.states import MAX_TAGS, announced, read_announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def history(store: Store, reader: Reader, machine: Machine, limit: int = DEFAULT
     if current is None:
         raise reader.nothing_there()
     found: list[tuple[str, Verified]] = []
-    for item in announced(store)[: limit + 1]:
+    for item in announced(store.tags(MAX_TAGS))[: limit + 1]:
         try:
             found.append((item.tag, reader.trust_past(read_announced(store, item.tag, reader.cached)).verified))
         except UnreachableError:

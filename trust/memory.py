@@ -10,6 +10,7 @@ by rules 1 to 3 for this repository, so it is neither fetched nor checked again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trust import strictjson
+from trust.client import parse_root
 from trust.digest import Digest
 from trust.errors import DocksealError, RollbackError, UsageError
 from trust.files import locked, write_atomically
@@ -41,6 +43,15 @@ class Seen:
     identity: str
     root: Digest
     versions: Mapping[str, int] = field(default_factory=dict)
+
+
+def known_repositories(cache: Path) -> tuple[str, ...]:
+    """The repositories whose trust data this machine has seen."""
+    found = set()
+    for path in (cache / "trust").glob("*/seen.json"):
+        with contextlib.suppress(OSError, DocksealError):
+            found.add(str(strictjson.loads_object(path.read_bytes(), str(path)).get("repository")))
+    return tuple(sorted(found))
 
 
 class Memory:
@@ -92,14 +103,17 @@ class Memory:
         if seen is None or (seen.anchor != anchor and not self._shares_root(verified, seen)):
             return
         found = verified.versions
+        reset = self._publisher_left(verified, seen)
         for role, version in seen.versions.items():
+            if reset and (role in {"snapshot", "timestamp"} or role not in {"root", *verified.targets}):
+                continue
             if role not in found:
                 raise RollbackError(f"{role} has vanished from the trust data: version {version} was seen before")
             if found[role] < version:
                 raise RollbackError(
                     f"the trust data was rolled back: {role} is version {found[role]}, and {version} was seen before"
                 )
-        if found["timestamp"] == seen.versions["timestamp"] and verified.identity != seen.identity:
+        if not reset and found["timestamp"] == seen.versions["timestamp"] and verified.identity != seen.identity:
             raise RollbackError(
                 f"the trust data is a fork of what was seen: two states of version {verified.version}, "
                 f"{seen.identity[:12]} before and {verified.identity[:12]} now"
@@ -130,6 +144,18 @@ class Memory:
             for path in folder.iterdir():
                 if _BLOB_NAME.match(path.name) and Digest.from_hex(path.name) not in files:
                     path.unlink(missing_ok=True)
+
+    def _publisher_left(self, verified: Verified, seen: Seen) -> bool:
+        """Whether a key lost its say in snapshot or timestamp since (TUF spec 5.3.11).
+
+        Then nothing that it signed binds anybody: it may have been fast-forwarded, or list roles that never
+        were. The state names the new root (rule 4), so it is none of the old ones.
+        """
+        data = self.file(seen.root)
+        if data is None or Digest.of(verified.state.root) == seen.root:
+            return False
+        before, now = parse_root(data).signed.roles, verified.root.roles
+        return any(set(before[role].keyids) - set(now[role].keyids) for role in ("snapshot", "timestamp"))
 
     def _shares_root(self, verified: Verified, seen: Seen) -> bool:
         """Whether some root of the state is one of those seen; the newest need not be, or a rollback would hide."""

@@ -15,7 +15,7 @@ from trust.errors import ConflictError, DocksealError, UnreachableError, Unsigne
 from trust.heads import Heads, covers, find_heads
 from trust.pins import Pin
 from trust.read import Trusted
-from trust.states import POINTER_TAG, announce, announced, encode, own_tag, point, read_announced
+from trust.states import MAX_TAGS, POINTER_TAG, announce, announced, encode, own_tag, point, read_announced
 from trust.tuf.rules import check_file
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ def check_planned(
         check_fresh(verified, machine.now, tag)
         found = verified.lookup(tag)
         if (found and found.hashes.get("sha256")) != (digest and digest.hex):
-            raise UnsignedError(
-                f"the tag {tag!r} would still resolve to {found and found.hashes}: expected {digest}",
-                hint="another role signs this tag and goes before; see `dockseal inspect`",
+            raise shadowed(
+                tag, digest, None if found is None else Digest.from_hex(str(found.hashes["sha256"])), repository
             )
     check_fresh(verified, machine.now)
     return Trusted(verified, pin, encode(state).digest)
+
+
+def shadowed(tag: str, wanted: Digest | None, yields: Digest | None, repository: str) -> UnsignedError:
+    """A tag would still resolve to what another role says, which goes before."""
+    return UnsignedError(
+        f"the tag {tag!r} would still resolve to {yields}: expected {wanted}; another role that signs it goes before",
+        hint=f"where targets signs it from earlier times: dockseal signer add SIGNER {repository} --adopt; "
+        f"`dockseal inspect {repository}` shows who signs it",
+    )
 
 
 def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted, heads: Heads | None) -> None:
@@ -121,7 +129,7 @@ def _give_way(store: Store, reader: Reader, planned: Trusted, *, pointed: bool) 
 
 def _rivals(store: Store, reader: Reader) -> Iterator[Trusted]:
     """The announced states that verify from their own first root, whoever made it."""
-    for item in announced(store):
+    for item in announced(store.tags(MAX_TAGS)):
         try:
             stored = read_announced(store, item.tag, reader.cached)
             yield reader.trust(stored, Pin(store.repository, root=Digest.of(stored.state.roots[0])))

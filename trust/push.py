@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploads, *, on_pushed: Pushed) -> Signed:
-    """Upload and sign an image, then move its tag.
+    """Upload and sign an image, then move its tag; where signatures are missing, it is proposed and the tag stays.
 
     Args:
         store: scoped to the repository.
@@ -48,6 +48,8 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
     if not store.has_manifest(manifest.digest):  # a registry may collect what has no tag yet
         upload_image(store, image, uploads)
     signed = signer.sign(tag, manifest)
+    if signed.state is None:
+        return signed
     if signed.unchanged and store.resolve(tag) == manifest.digest:
         return signed
     try:

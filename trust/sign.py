@@ -15,7 +15,7 @@ from trust.digest import Digest
 from trust.errors import UnsignedError, UsageError
 from trust.oci.manifest import OCI_MANIFEST
 from trust.oci.reference import check_image_tag
-from trust.tuf.draft import Change
+from trust.tuf.proposed import Proposed
 from trust.tuf.roles import Target, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
@@ -36,16 +36,19 @@ _PLACEHOLDER = Digest.of(b"dockseal: a push that is being planned")
 class Signed:
     """What came of signing one tag.
 
-    ``state`` is live now. ``initialised``: it is the repository's first. ``unchanged``: the tag was
-    signed to mean this digest already, and nothing was written.
+    ``state`` is live now; None where ``proposal`` still waits for signatures, ``lacking`` in words.
+    ``initialised``: it is the repository's first. ``unchanged``: the tag was signed to mean this digest
+    already, and nothing was written.
     """
 
     digest: Digest
     size: int
     roles: tuple[str, ...]
-    state: Trusted
+    state: Trusted | None
     initialised: bool = False
     unchanged: bool = False
+    proposal: str | None = None
+    lacking: tuple[str, ...] = ()
 
 
 class TagSigner:
@@ -88,26 +91,33 @@ class TagSigner:
             self._plan(tag, manifest.digest, manifest.size, manifest.media_type)
 
     def sign(self, tag: str, manifest: Manifest) -> Signed:
-        """Sign that ``tag`` means this manifest, and publish the state.
+        """Sign that ``tag`` means this manifest; publish the state, or leave a proposal where signatures are missing.
 
         Raises:
             UnsignedError, KeyUnavailableError: see :meth:`check`.
             ConflictError: another writer was faster.
         """
-        self._writer.look_again()
-        heads = self._writer.heads
+        writer = self._writer
+        writer.look_again()
+        writer.catch_up()
+        heads = writer.heads
         if heads is not None and self._is_signed(tag, manifest):
             roles = heads.base.verified.signers_of(tag)
-            return Signed(manifest.digest, manifest.size, roles, self._writer.settle(), unchanged=True)
-        roles, planned = self._plan(tag, manifest.digest, manifest.size, manifest.media_type)
-        self._writer.publish(planned)
-        return Signed(manifest.digest, manifest.size, roles, planned, initialised=heads is None)
+            return Signed(manifest.digest, manifest.size, roles, writer.settle(), unchanged=True)
+        roles, plan = self._plan(tag, manifest.digest, manifest.size, manifest.media_type)
+        if isinstance(plan, Proposed):
+            name = writer.leave(plan)
+            return Signed(manifest.digest, manifest.size, roles, None, proposal=name, lacking=plan.lacking_words())
+        writer.publish(plan)
+        return Signed(manifest.digest, manifest.size, roles, plan, initialised=heads is None)
 
     @cached_property
     def _foundation(self) -> Foundation:
         return self._found()
 
-    def _plan(self, tag: str, digest: Digest, length: int, media_type: str) -> tuple[tuple[str, ...], Trusted]:
+    def _plan(
+        self, tag: str, digest: Digest, length: int, media_type: str
+    ) -> tuple[tuple[str, ...], Trusted | Proposed]:
         if self._writer.heads is None:
             if self._signers:
                 raise UnsignedError(
@@ -118,8 +128,7 @@ class TagSigner:
             return ("targets",), self._writer.plan_first(self._foundation, (target,))
         roles = self._writer.roles_for(tag, self._signers)
         target = Target(tag, digest, length, media_type, self._signed_at(tag), self._annotations)
-        change = Change(put=dict.fromkeys(roles, (target,)))
-        return roles, self._writer.plan(change, expected={tag: digest})
+        return roles, self._writer.plan_tag(target, roles)
 
     def _is_signed(self, tag: str, manifest: Manifest) -> bool:
         """Whether the state says so already, for the same roles, and nothing of it is due to be signed again."""
@@ -157,7 +166,7 @@ class TagSigner:
 def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> Signed:
     """Sign that ``tag`` means what the store already has at ``reference``.
 
-    Where the tag is another than the reference, it moves there last.
+    Where the tag is another than the reference, it moves there last; with a proposal it stays.
 
     Raises:
         MissingError: the store has no such manifest.
@@ -166,6 +175,6 @@ def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> 
     check_image_tag(tag)
     manifest = store.get_manifest(reference)
     signed = signer.sign(tag, manifest)
-    if reference != tag and store.resolve(tag) != manifest.digest:
+    if signed.state is not None and reference != tag and store.resolve(tag) != manifest.digest:
         store.put_manifest(manifest, tag)
     return signed

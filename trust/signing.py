@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trust.errors import KeyUnavailableError, UnsignedError
-from trust.keys.ids import EXAMPLE_KEY_IDS, short_id
+from trust.errors import UnsignedError
+from trust.keys.ids import check_not_example, short_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,15 @@ class KeySigning:
         """Whether enough of its keys are here; whether they can be unlocked is not known yet."""
         return len(self.held(role)) >= role.threshold
 
+    def some(self, key_ids: Sequence[str], most: int) -> Sequence[Signer]:
+        """Signers for those of the keys that are here, at most so many.
+
+        Raises:
+            KeyUnavailableError: one of them cannot be used.
+        """
+        found = [key for key in map(self._keys.get, key_ids) if key is not None]
+        return [self._signer(key) for key in found[:most]]
+
     def __call__(self, role_name: str, role: Role) -> Sequence[Signer]:
         """As many signers as the role's threshold asks for.
 
@@ -51,12 +60,8 @@ class KeySigning:
                 f"and it holds {len(held)}",
                 hint="`dockseal key list` shows the keys that are here, `dockseal key load FILE` brings one",
             )
-        used = held[: role.threshold]
-        for key in used:
-            if key.key_id in EXAMPLE_KEY_IDS and not self._allow_example_keys:
-                raise KeyUnavailableError(
-                    f"the key {key.label} ({key.short}) is a published example: everybody can sign with it",
-                    hint="make one of your own: dockseal key generate NAME; "
-                    "or set DOCKSEAL_ALLOW_EXAMPLE_KEYS=1 for a trial",
-                )
-        return [self._keys.signer(key) for key in used]
+        return [self._signer(key) for key in held[: role.threshold]]
+
+    def _signer(self, key: StoredKey) -> Signer:
+        check_not_example([key.key_id], allowed=self._allow_example_keys)
+        return self._keys.signer(key)

@@ -17,6 +17,8 @@ from trust.rolefiles import encode_files, put_files, read_files
 from trust.tuf.state import MAX_STATE_FILES, State, unverified_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trust.digest import Digest
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
@@ -88,13 +90,9 @@ def read_announced(store: Store, tag: str, cached: Cached) -> StoredState:
     return _read(store, store.get_manifest(tag), cached)
 
 
-def announced(store: Store) -> tuple[Announced, ...]:
-    """The states' own tags, newest first.
-
-    Raises:
-        UnreachableError: the tags cannot be listed.
-    """
-    found = [_OWN_TAG.match(tag) for tag in store.tags(MAX_TAGS)]
+def announced(tags: Iterable[str]) -> tuple[Announced, ...]:
+    """Those of a store's tags that are states' own, newest first."""
+    found = [_OWN_TAG.match(tag) for tag in tags]
     states = [Announced(match[0], int(match["version"]), match["identity"]) for match in found if match]
     return tuple(sorted(states, key=lambda item: (item.version, item.identity), reverse=True))
 

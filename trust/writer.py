@@ -11,13 +11,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
-from trust.errors import RollbackError, UnsignedError
+from trust.errors import ConflictError, RollbackError, UnsignedError
+from trust.following import Led, decided, keep_alive, move_tags
 from trust.heads import Heads, find_heads
 from trust.pins import Pin
-from trust.publish import check_planned, publish
+from trust.proposals import discard, read_proposals, store_proposal
+from trust.publish import check_planned, publish, shadowed
 from trust.read import Reader
 from trust.states import POINTER_TAG
-from trust.tuf.draft import Change, first_state, next_state
+from trust.tuf.differences import Differences, differences
+from trust.tuf.draft import Change, first_state, next_state, state_after
+from trust.tuf.edits import PUBLISHING_ROLES, change_tags
+from trust.tuf.proposed import Proposed, propose, sign_with
 from trust.tuf.roles import rfc3339
 
 if TYPE_CHECKING:
@@ -26,8 +31,10 @@ if TYPE_CHECKING:
     from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.store import Store
+    from trust.proposals import Proposal
     from trust.read import Trusted
     from trust.signing import KeySigning
+    from trust.states import StoredState
     from trust.tuf.roles import RoleKeys, Target
     from trust.tuf.state import Terms
 
@@ -44,14 +51,15 @@ class Writer:
     """Writes one repository's trust data from one machine's standpoint. The constructor does no I/O."""
 
     def __init__(self, store: Store, machine: Machine, signing: KeySigning) -> None:
-        self._store = store
+        self.store = store
         self._machine = machine
         self.signing = signing
         self._reader = Reader(store, machine, signing.holds_all)
 
     def look_again(self) -> None:
         """Forget what was there: an upload takes time, in which others write."""
-        self.__dict__.pop("heads", None)
+        for name in ("heads", "proposals", "ahead"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def heads(self) -> Heads | None:
@@ -62,10 +70,56 @@ class Writer:
             UntrustedRootError, TamperedError: what is there is not acceptable.
             ConflictError: too many announced states.
         """
-        heads = find_heads(self._store, self._reader, self._machine)
+        heads = find_heads(self.store, self._reader, self._machine)
         if heads is None:
             self._refuse_second_start()
         return heads
+
+    @cached_property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """The open proposals, judged against :meth:`standing`."""
+        if self.heads is None or not self.heads.proposal_tags:
+            return ()
+        found = read_proposals(self.store, self.heads.base.verified, self.heads.proposal_tags)
+        for proposal in found:
+            if proposal.problem is not None and not isinstance(proposal.problem, ConflictError):
+                self._machine.warn(str(proposal.problem))  # what was only overtaken, `approve --list` shows
+        return found
+
+    @cached_property
+    def ahead(self) -> tuple[Led, ...]:
+        """The states that open proposals lead to on which nobody has to decide any more: planned, not yet live."""
+        found: list[Led] = []
+        for proposal in self.proposals:
+            assert self.heads is not None  # noqa: S101 - there are proposals
+            base = found[-1].state.verified if found else self.heads.base.verified
+            try:
+                proposed = decided(proposal, base, self.signing)
+            except ConflictError:
+                continue  # one that goes before overtakes it
+            if proposed is not None and self.can_publish(proposed, base):
+                found.append(Led(proposal, self._plan_proposed(base, proposed)))
+        return tuple(found)
+
+    def trust(self, stored: StoredState) -> Trusted:
+        """Verify a state from elsewhere as this machine would one in the store, but for its age.
+
+        Raises:
+            UntrustedRootError, TamperedError, RollbackError: the verdict.
+        """
+        trusted = self._reader.trust(stored)
+        self._reader.check_seen(trusted)
+        return trusted
+
+    def standing(self) -> Verified:
+        """The state that is there, without what open proposals lead to.
+
+        Raises:
+            UnsignedError: the repository has no trust data yet.
+        """
+        if self.heads is None:
+            raise self._reader.nothing_there()
+        return self.heads.base.verified
 
     def base(self) -> Verified:
         """The state to build on.
@@ -75,7 +129,7 @@ class Writer:
         """
         if self.heads is None:
             raise self._reader.nothing_there()
-        return self.heads.base.verified
+        return self.ahead[-1].state.verified if self.ahead else self.heads.base.verified
 
     def plan(self, change: Change, *, expected: Mapping[str, Digest | None] | None = None) -> Trusted:
         """The next state, signed and verified, not yet written.
@@ -93,7 +147,34 @@ class Writer:
         assert self.heads is not None  # noqa: S101 - base() has seen to it
         change = replace(change, renew=change.renew | self._expired(base, change))
         state = next_state(base, change, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
-        return check_planned(state, self.heads.base.pin, self._machine, self._store.repository, dict(expected or {}))
+        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, dict(expected or {}))
+
+    def plan_tag(self, target: Target, roles: tuple[str, ...]) -> Trusted | Proposed:
+        """The next state with a tag signed by these roles, or a proposal where signatures are missing here.
+
+        Raises:
+            UnsignedError: no key of a role is here, a role has expired that cannot be renewed here, or the
+                tag would resolve to something else.
+            KeyUnavailableError: a key that is here cannot be used.
+        """
+        base = self.base()
+        change = Change(put=dict.fromkeys(roles, (target,)))
+        late = self._expired(base, change)
+        if all(self.signing.can_sign(base.role(role)) for role in (*roles, *PUBLISHING_ROLES)):
+            return self.plan(change, expected={target.tag: target.digest})
+        edit = change_tags(base, {role: [target.to_file()] for role in roles}, {}, late, self._machine.now)
+        unsigned = propose(base, edit)
+        self._check_yields(differences(base, unsigned), target)
+        proposed = sign_with(unsigned, base, self.signing.some)
+        for draft in proposed.drafts:
+            if not draft.metadata.signatures:
+                self.signing(draft.role, base.role(draft.role))  # says which keys are needed
+        return proposed
+
+    def leave(self, proposed: Proposed) -> str:
+        """Store a proposal for those whose signatures are missing; what people call it."""
+        store_proposal(self.store, proposed, self.base().identity)
+        return proposed.identity[:12]
 
     def plan_first(self, foundation: Foundation, targets: tuple[Target, ...] = ()) -> Trusted:
         """The first state of a repository, signed and verified, not yet written.
@@ -104,13 +185,56 @@ class Writer:
         """
         self._machine.refuse_example_keys({key.keyid for role in foundation.keys.values() for key in role.keys})
         state = first_state(foundation.terms, foundation.keys, targets, self.signing, self._machine.now)
-        pin = self._machine.pin(self._store.repository) or Pin(self._store.repository, root=Digest.of(state.roots[0]))
+        pin = self._machine.pin(self.store.repository) or Pin(self.store.repository, root=Digest.of(state.roots[0]))
         expected: dict[str, Digest | None] = {target.tag: target.digest for target in targets}
-        return check_planned(state, pin, self._machine, self._store.repository, expected)
+        return check_planned(state, pin, self._machine, self.store.repository, expected)
+
+    def plan_proposed(self, proposed: Proposed) -> Trusted:
+        """The state in which a complete proposal is live, signed and verified, not yet written.
+
+        Raises:
+            UnsignedError, KeyUnavailableError: snapshot and timestamp cannot be signed here.
+            UntrustedRootError: example keys were used for it.
+        """
+        return self._plan_proposed(self.base(), proposed)
+
+    def can_publish(self, proposed: Proposed, base: Verified | None = None) -> bool:
+        """Whether this machine can sign the snapshot and timestamp that go with it."""
+        root = proposed.root or (base or self.base()).root
+        return all(self.signing.can_sign(root.roles[role]) for role in PUBLISHING_ROLES)
 
     def publish(self, planned: Trusted) -> None:
-        """Make a planned state live (see :func:`trust.publish.publish`)."""
-        publish(self._store, self._reader, self._machine, planned, self.heads)
+        """Make a planned state live, after those that open proposals led to (see :func:`trust.publish.publish`).
+
+        Open proposals that it overtakes are brought up to it, where their keys are here.
+        """
+        before = self.heads
+        publish(self.store, self._reader, self._machine, planned, self._publish_ahead())
+        if before is not None and self.proposals:
+            done = {led.proposal.id for led in self.ahead}
+            left = tuple(proposal for proposal in self.proposals if proposal.id not in done)
+            keep_alive(self.store, left, before.base.verified, planned.verified, self.signing)
+
+    def catch_up(self) -> None:
+        """Publish what open proposals led to, and look again.
+
+        Raises:
+            ConflictError: another writer was faster.
+        """
+        if self.ahead:
+            self._publish_ahead()
+            self.look_again()
+
+    def _publish_ahead(self) -> Heads | None:
+        heads = self.heads
+        for led in self.ahead:
+            assert heads is not None  # noqa: S101 - there are proposals
+            publish(self.store, self._reader, self._machine, led.state, heads)
+            move_tags(self.store, heads.base.verified, led.state.verified)
+            discard(self.store, led.proposal.tags)
+            self._machine.warn(f"completed proposal {led.proposal.id}, which waited for nobody's decision")
+            heads = Heads(led.state)
+        return heads
 
     def settle(self) -> Trusted:
         """Make the pointer name :meth:`base`, where a killed writer left that undone.
@@ -121,8 +245,8 @@ class Writer:
         self.base()
         assert self.heads is not None  # noqa: S101 - base() has seen to it
         base = self.heads.base
-        if self._store.resolve(POINTER_TAG) != base.digest:
-            publish(self._store, self._reader, self._machine, base, self.heads)
+        if self.store.resolve(POINTER_TAG) != base.digest:
+            publish(self.store, self._reader, self._machine, base, self.heads)
         return base
 
     def roles_for(self, tag: str, signers: tuple[str, ...]) -> tuple[str, ...]:
@@ -139,13 +263,14 @@ class Writer:
             known = ", ".join(sorted(set(base.targets) - {"targets"})) or "none"
             raise UnsignedError(
                 f"{', '.join(refused)} may not sign the tag {tag!r}: signers of this repository are {known}",
-                hint=f"dockseal inspect {self._store.name} shows who can sign what",
+                hint=f"dockseal inspect {self.store.name} shows who can sign what",
             )
-        chosen = signers or tuple(name for name in allowed if self.signing.can_sign(base.role(name)))
+        chosen = signers or tuple(name for name in allowed if self.signing.held(base.role(name)))
         if not chosen:
             raise UnsignedError(
-                f"no key on this machine may sign the tag {tag!r}: its signers are {', '.join(allowed) or 'none'}",
-                hint="`dockseal key list` shows the keys that are here",
+                f"no key on this machine may sign the tag {tag!r}: "
+                + (f"its signers are {', '.join(allowed)}" if allowed else "no signer's patterns cover it"),
+                hint=f"dockseal signer list {self.store.name} shows who can sign what",
             )
         return chosen
 
@@ -162,6 +287,20 @@ class Writer:
             if (when - now).days < base.terms.period(role).signing_days and self.signing.can_sign(base.role(role))
         )
 
+    def _check_yields(self, found: Differences, target: Target) -> None:
+        changed = {item.tag: item.after for item in found.tags}
+        current = self.base().lookup(target.tag)
+        yields = changed.get(target.tag, None if current is None else Digest.from_hex(str(current.hashes["sha256"])))
+        if yields != target.digest:
+            raise shadowed(target.tag, target.digest, yields, self.store.name)
+
+    def _plan_proposed(self, base: Verified, proposed: Proposed) -> Trusted:
+        assert self.heads is not None  # noqa: S101 - there is a base
+        if proposed.root is not None:
+            self._machine.refuse_example_keys(set(proposed.root.keys))
+        state = state_after(base, proposed, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
+        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {})
+
     def _expired(self, base: Verified, change: Change) -> frozenset[str]:
         """Expired roles that must be signed again with this change, or readers would refuse the state."""
         written = change.targets_roles | change.renew | {"snapshot", "timestamp"}
@@ -171,7 +310,7 @@ class Writer:
             if not self.signing.can_sign(base.role(role)):
                 raise UnsignedError(
                     f"{role} expired {rfc3339(late[role])}, and its keys are not on this machine",
-                    hint=f"whoever holds the key of {role} runs: dockseal repo refresh {self._store.name}",
+                    hint=f"whoever holds the key of {role} runs: dockseal repo refresh {self.store.name}",
                 )
         return frozenset(role for role in late if self.signing.can_sign(base.role(role)))
 
@@ -179,9 +318,9 @@ class Writer:
         nothing = self._reader.nothing_there()
         if not isinstance(nothing, UnsignedError):
             raise nothing
-        pin = self._machine.pin(self._store.repository)
+        pin = self._machine.pin(self.store.repository)
         if pin is not None and (pin.root is not None or "*" not in pin.repository):
             raise RollbackError(
-                f"{self._store.name} holds no trust data, and this machine has pinned a root for it: {pin.anchor}",
+                f"{self.store.name} holds no trust data, and this machine has pinned a root for it: {pin.anchor}",
                 hint="if it is to begin anew, remove its pin from config.toml first",
             )

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from tuf.api.metadata import Root, Snapshot, Targets
+from tuf.api.metadata import Role, Root, Snapshot, Targets
 
 from trust.digest import Digest
 from trust.tuf import roles
-from trust.tuf.state import COVERED_VERSIONS, Links, State, Terms
+from trust.tuf.edits import change_tags
+from trust.tuf.proposed import Proposed, judge, propose
+from trust.tuf.state import COVERED_VERSIONS, EXTENSION, Links, State, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Signer
-    from tuf.api.metadata import Role
 
     from trust.tuf.roles import RoleKeys, Target
 
@@ -118,23 +119,53 @@ def next_state(base: Base, change: Change, *, signing: Signing, now: datetime, p
         now: UTC.
         pending: identities of heads that are not part of this state; they join those of the base.
     """
-    roots, root = list(base.state.roots), base.root
-    if "root" in change.renew:
-        root = _renewed_root(base, now)
-        roots.append(roles.sign(root, signing("root", root.roles["root"])))
-    files: dict[str, tuple[int, bytes]] = {}
-    for name, old in base.targets.items():
-        files[name] = (int(old.version), base.state.role(name))
-        if name in change.targets_roles:
-            new = _changed(old, change.put.get(name, ()), change.drop.get(name, ()))
-            new.version, new.expires = old.version + 1, roles.expiry(base.terms, name, now)
-            files[name] = (new.version, roles.sign(new, signing(name, roles.role_of(name, root, base.targets))))
-    snapshot = roles.make_snapshot(int(base.snapshot.version) + 1, files, base.terms, now)
+    put = {role: [target.to_file() for target in targets] for role, targets in change.put.items()}
+    edit = change_tags(base, put, change.drop, change.renew, now)
+    proposed = sign_fully(propose(base, edit), base, signing)
+    return state_after(base, proposed, signing=signing, now=now, pending=pending)
+
+
+def sign_fully(proposed: Proposed, base: Base, signing: Signing) -> Proposed:
+    """Sign every file as often as it needs.
+
+    Raises:
+        UnsignedError: a key is not at hand.
+        KeyUnavailableError: one that is cannot be used.
+    """
+    for draft in proposed.drafts:
+        for need in draft.needs:
+            for signer in signing(draft.role, Role(list(need.key_ids), need.threshold)):
+                draft.metadata.sign(signer, append=True)
+    return judge(base, {draft.role: draft.metadata for draft in proposed.drafts}, proposed.removed)
+
+
+def state_after(
+    base: Base, proposed: Proposed, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
+) -> State:
+    """The state in which a proposal that has all its signatures is live, with a new snapshot and timestamp.
+
+    Args:
+        base: verified.
+        proposed: complete.
+        signing: gives the signers of snapshot and timestamp, under the root that is new with it.
+        now: UTC.
+        pending: see :func:`next_state`.
+    """
+    roots, root, new = list(base.state.roots), base.root, proposed.files()
+    for draft in proposed.drafts:
+        if isinstance(draft.metadata.signed, Root):
+            root = draft.metadata.signed
+            roots.append(new.pop(Root.type)[1])
+    terms = Terms.parse(root.unrecognized_fields[EXTENSION])
+    files = {name: (int(old.version), base.state.role(name)) for name, old in base.targets.items()} | new
+    for name in proposed.removed:
+        files.pop(name, None)
+    snapshot = roles.make_snapshot(int(base.snapshot.version) + 1, files, terms, now)
     snapshot.meta = dict(base.snapshot.meta) | snapshot.meta  # a removed role keeps its last version (rule 6)
     version = base.version + 1
     place = _Place(
         version,
-        base.terms,
+        terms,
         parents=(base.identity,),
         covers=_covers(base, version),
         pending=tuple(dict.fromkeys(base.links.pending + pending)),
@@ -174,21 +205,6 @@ def _finish(  # noqa: PLR0917 - one value a file of the state
     timestamp = roles.make_timestamp(place.version, int(snapshot.version), signed_snapshot, links, place.terms, now)
     signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
     return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
-
-
-def _renewed_root(base: Base, now: datetime) -> Root:
-    root = Root.from_dict(base.root.to_dict())
-    root.version += 1
-    root.expires = roles.expiry(base.terms, "root", now)
-    return root
-
-
-def _changed(old: Targets, put: Iterable[Target], drop: Iterable[str]) -> Targets:
-    new = Targets.from_dict(old.to_dict())
-    for tag in drop:
-        new.targets.pop(tag, None)
-    new.targets.update({target.tag: target.to_file() for target in put})
-    return new
 
 
 def _covers(base: Base, version: int) -> tuple[tuple[str, int], ...]:

@@ -1,0 +1,161 @@
+"""Approving: one more signature under a proposal, in the registry or in a file for a machine with no network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust import strictjson
+from trust.errors import TamperedError, UnsignedError
+from trust.proposals import Proposal, contents, decode, discard, read_proposals
+from trust.states import StoredState, encode
+from trust.team import Outcome, settle
+from trust.tuf.proposed import Proposed, merged, sign_with
+from trust.tuf.state import State
+
+if TYPE_CHECKING:
+    from trust.client import Verified
+    from trust.writer import Writer
+
+KIND = "dockseal proposal"
+MAX_FILE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A proposal out of a file, and the state in it, which verified under this machine's pin."""
+
+    proposed: Proposed
+    base: Verified
+
+    @property
+    def id(self) -> str:
+        """What people call it."""
+        return self.proposed.identity[:12]
+
+
+def open_proposals(writer: Writer) -> tuple[Proposal, ...]:
+    """Every proposal beside the state.
+
+    Raises:
+        UnreachableError: the store did not answer.
+    """
+    return read_proposals(writer.store, writer.standing())
+
+
+def approve(writer: Writer, proposal: Proposal) -> Outcome:
+    """Add this machine's signatures to a proposal; the last one that is needed publishes it.
+
+    Raises:
+        UnsignedError: it waits for no key of this machine.
+        ConflictError: it was overtaken, or another writer was faster.
+        TamperedError: it is malformed, or bears a forged signature.
+    """
+    if proposal.problem is not None:
+        raise proposal.problem
+    writer.catch_up()
+    base = writer.standing()
+    signed = sign_with(proposal.proposed, base, writer.signing.some)
+    if signed.files() == proposal.proposed.files() and not (signed.is_complete and writer.can_publish(signed)):
+        raise _nothing_to_add(signed)
+    return settle(writer, signed, base, proposal.tags)
+
+
+def reject(writer: Writer, proposal: Proposal) -> None:
+    """Remove a proposal, all copies of it.
+
+    Raises:
+        UnreachableError: the store did not answer.
+    """
+    discard(writer.store, proposal.tags)
+
+
+def export_file(writer: Writer, proposal: Proposal) -> bytes:
+    """A proposal and the state that it stands on, as JSON, for a machine with no network.
+
+    Raises:
+        DocksealError: the proposal's problem, where it has one.
+    """
+    if proposal.problem is not None:
+        raise proposal.problem
+    return _encode(Opened(proposal.proposed, writer.standing()))
+
+
+def open_file(writer: Writer, data: bytes) -> Opened:
+    """Read such a file; its state must verify under this machine's pin.
+
+    Raises:
+        TamperedError: it is malformed, or bears a forged signature.
+        UntrustedRootError, RollbackError: its state is not acceptable.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise TamperedError(f"the file is {len(data)} bytes: expected at most {MAX_FILE_BYTES}")
+    body = strictjson.loads_object(data, "the file")
+    if body.get("kind") != KIND or body.get("schema") != 1:
+        raise TamperedError("the file is no proposal that `dockseal approve --export` wrote")
+    state = State.of(_files(body, "state"))
+    base = writer.trust(StoredState(state, encode(state).digest)).verified
+    removed = body.get("removed")
+    annotations = ",".join(str(name) for name in removed) if isinstance(removed, list) else ""
+    return Opened(decode(_files(body, "files"), annotations, base), base)
+
+
+def sign_file(writer: Writer, opened: Opened) -> bytes:
+    """The file with this machine's signatures.
+
+    Raises:
+        UnsignedError: it waits for no key of this machine.
+        KeyUnavailableError: a key that is here cannot be used.
+    """
+    signed = sign_with(opened.proposed, opened.base, writer.signing.some)
+    if signed.files() == opened.proposed.files():
+        raise _nothing_to_add(signed)
+    return _encode(Opened(signed, opened.base))
+
+
+def import_file(writer: Writer, data: bytes) -> Outcome:
+    """Bring the signatures of a file to the proposal in the store; the last one that is needed publishes it.
+
+    Raises:
+        ConflictError: the state went on meanwhile, and overtook it.
+        TamperedError: the file is malformed, or bears a forged signature.
+    """
+    opened = open_file(writer, data)
+    writer.catch_up()
+    base = writer.standing()
+    annotations = ",".join(sorted(opened.proposed.removed))
+    proposed = decode([(draft.name, draft.data) for draft in opened.proposed.drafts], annotations, base)
+    tags: tuple[str, ...] = ()
+    for proposal in open_proposals(writer):
+        if proposal.problem is None and proposal.id == opened.id:
+            proposed, tags = merged(proposal.proposed, proposed, base), proposal.tags
+    return settle(writer, proposed, base, tags)
+
+
+def _nothing_to_add(proposed: Proposed) -> UnsignedError:
+    waiting = "; ".join(f"{need.lacking} of {need.who}" for _, need in proposed.lacking())
+    return UnsignedError(
+        f"proposal {proposed.identity[:12]} needs no signature that can be made here: it waits for "
+        f"{waiting or 'a publisher'}",
+        hint="`dockseal key list` shows the keys that are here",
+    )
+
+
+def _encode(opened: Opened) -> bytes:
+    body = {
+        "schema": 1,
+        "kind": KIND,
+        "repository": opened.base.terms.repository,
+        "files": {name: data.decode() for name, data in contents(opened.proposed).items()},
+        "removed": sorted(opened.proposed.removed),
+        "state": {name: data.decode() for name, data in opened.base.state.files.items()},
+    }
+    return json.dumps(body, indent=1).encode()
+
+
+def _files(body: dict[str, object], name: str) -> list[tuple[str, bytes]]:
+    files = body.get(name)
+    if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
+        raise TamperedError(f"the file's {name!r} is no map of role files")
+    return [(str(file), str(text).encode()) for file, text in files.items()]

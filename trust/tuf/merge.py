@@ -1,0 +1,88 @@
+"""Three-way merge of a targets file: two sides that both changed since a common ancestor. Pure.
+
+Tag by tag and delegation by delegation, the side that changed goes on. Where both changed, removal wins;
+of two signatures of one tag the later ``signedAt``, then the larger digest; of two delegations the second.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, TypeVar
+
+from tuf.api.metadata import Delegations, Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from securesystemslib.signer import Key
+    from tuf.api.metadata import DelegatedRole, TargetFile
+
+Value = TypeVar("Value")
+
+
+def merge_targets(ancestor: Targets, first: Targets, second: Targets) -> Targets:
+    """The payload that has the changes of both sides, one version above both; the later expiry.
+
+    Args:
+        ancestor: what both began with.
+        first: one side.
+        second: the other, whose version of a delegation goes on where both changed it.
+    """
+    tags = _merge(ancestor.targets, first.targets, second.targets, later)
+    return Targets(
+        version=max(first.version, second.version) + 1,
+        spec_version=first.spec_version,
+        expires=max(first.expires, second.expires),
+        targets=tags,
+        delegations=_delegations(ancestor, first, second),
+        unrecognized_fields=deepcopy(first.unrecognized_fields),
+    )
+
+
+def later(first: TargetFile, second: TargetFile) -> TargetFile:
+    """Of two signatures of one tag, the one that was made later; then the one with the larger digest."""
+    return max(first, second, key=lambda item: (signed_at(item), item.hashes.get("sha256", "")))
+
+
+def signed_at(target: TargetFile) -> str:
+    """When a target was signed: RFC 3339, UTC, which sorts as text."""
+    custom = target.custom
+    return str(custom.get("signedAt", "")) if isinstance(custom, dict) else ""
+
+
+def _delegations(ancestor: Targets, first: Targets, second: Targets) -> Delegations | None:
+    sides = [_roles(side) for side in (ancestor, first, second)]
+    merged = _merge(sides[0], sides[1], sides[2], lambda _, chosen: chosen)
+    if not merged:
+        return None
+    keys = {key_id: key for side in (ancestor, first, second) for key_id, key in _keys(side).items()}
+    used = {key_id for role in merged.values() for key_id in role.keyids}
+    return Delegations({key_id: keys[key_id] for key_id in keys if key_id in used}, deepcopy(merged))
+
+
+def _roles(side: Targets) -> Mapping[str, DelegatedRole]:
+    return {} if side.delegations is None else side.delegations.roles or {}
+
+
+def _keys(side: Targets) -> Mapping[str, Key]:
+    return {} if side.delegations is None else side.delegations.keys
+
+
+def _merge(
+    ancestor: Mapping[str, Value],
+    first: Mapping[str, Value],
+    second: Mapping[str, Value],
+    both: Callable[[Value, Value], Value],
+) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
+    for name in dict.fromkeys((*first, *second)):
+        old, one, other = ancestor.get(name), first.get(name), second.get(name)
+        if other == old:
+            chosen = one
+        elif one in (old, other):
+            chosen = other
+        else:
+            chosen = None if one is None or other is None else both(one, other)
+        if chosen is not None:
+            merged[name] = chosen
+    return merged
