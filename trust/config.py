@@ -80,13 +80,20 @@ def add_pin(path: Path, pin: Pin) -> None:
         DocksealError: it cannot be written.
     """
     import tomlkit
+    import tomlkit.items
 
     with locked(path.with_name(".config.lock")):
         load(path)
         document = tomlkit.parse(path.read_text("utf-8") if path.exists() else "")
-        pins = document.setdefault("pin", tomlkit.aot())
-        for index, item in enumerate(list(pins)):
-            if item.get("repository") == pin.repository:
+        pins = document.get("pin")
+        if not isinstance(pins, tomlkit.items.AoT):  # none yet, or a list in one line, which takes no tables
+            given = document.pop("pin").unwrap() if pins is not None else []
+            pins = tomlkit.aot()
+            for item in given:
+                pins.append(tomlkit.item(item))
+            document["pin"] = pins
+        for index in reversed(range(len(pins))):
+            if pins[index].get("repository") == pin.repository:
                 del pins[index]
         pins.append(tomlkit.item(_pin_table(pin)))
         write_atomically(path, tomlkit.dumps(document).encode())
@@ -122,6 +129,8 @@ def _pin(item: object, path: Path, where: str) -> Pin:
         raise UsageError(f"{path}: {where}: root_keys is no list of key ids (64 hex digits each)")
     if ("root" in table) == bool(keys):
         raise UsageError(f"{path}: {where} needs exactly one of root and root_keys")
+    if "threshold" in table and not keys:
+        raise UsageError(f"{path}: {where}: threshold belongs to root_keys")
     threshold = _number(table.get("threshold", len(keys)), path, "threshold") if keys else 0
     if threshold > len(set(keys)):
         raise UsageError(f"{path}: {where}: a threshold of {threshold} cannot be met by {len(set(keys))} keys")
