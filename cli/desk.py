@@ -87,7 +87,13 @@ class Desk:
         from trust.keys.store import KeyStore
 
         passphrases = TerminalPassphrases(self._passphrase_file, replacing=self._replacing_passphrase)
-        return KeyStore(self.home / "keys", passphrases, clock=lambda: self.now)
+        return KeyStore(
+            self.home / "keys",
+            passphrases,
+            clock=lambda: self.now,
+            pins=passphrases,
+            can_ask_again=passphrases.can_ask_again,
+        )
 
     @cached_property
     def signing(self) -> KeySigning:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli import terminal
 from trust.errors import KeyUnavailableError
+from trust.keys.asking import BACKUP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +19,22 @@ VARIABLES: dict[str, str] = {
     "root": "DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE",
     "repository": "DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE",
 }
+PIN_VARIABLE = "DOCKSEAL_PIN"
 NEW_VARIABLE = "DOCKSEAL_NEW_PASSPHRASE"
 """For ``key passwd`` off a terminal, where the old and the new one differ."""
 
 
 class TerminalPassphrases:
-    """Asks once for each key."""
+    """Asks for each key, and again where a person mistyped."""
 
     def __init__(self, file: Path | None, *, replacing: bool = False) -> None:
         self._file = file
         self._replacing = replacing
+        self._typed: set[str] = set()
+
+    def can_ask_again(self, purpose: Purpose) -> bool:
+        """Whether a wrong passphrase was typed by a person."""
+        return terminal.is_interactive() and self._given(purpose) is None
 
     def existing(self, label: str, purpose: Purpose) -> bytes:
         """The passphrase that a key file has.
@@ -35,7 +42,14 @@ class TerminalPassphrases:
         Raises:
             KeyUnavailableError: none is at hand, and nobody can be asked.
         """
-        return self._given(purpose) or self._prompt(f"Passphrase for the {purpose} key {label}: ", label, purpose)
+        given = self._given(purpose)
+        if given is not None:
+            return given
+        if label in self._typed:
+            terminal.note("Wrong passphrase, try again.")
+        self._typed.add(label)
+        name = _name(label, purpose)
+        return self._prompt(f"Passphrase for the {name}: ", f"the {name} needs its passphrase", purpose)
 
     def new(self, label: str, purpose: Purpose) -> bytes:
         """A passphrase to give to a key file; asked for twice on a terminal.
@@ -48,10 +62,29 @@ class TerminalPassphrases:
         given = None if self._replacing and terminal.is_interactive() else self._given(purpose)
         if given is not None:
             return given
-        first = self._prompt(f"New passphrase for the {purpose} key {label}: ", label, purpose)
-        if first != self._prompt(f"Repeat passphrase for the {purpose} key {label}: ", label, purpose):
+        from trust.keys.asking import MIN_PASSPHRASE_CHARACTERS
+
+        name = _name(label, purpose)
+        needs = f"the {name} needs a passphrase"
+        first = self._prompt(f"New passphrase for the {name}: ", needs, purpose)
+        if len(first.decode(errors="replace")) < MIN_PASSPHRASE_CHARACTERS:  # before it is typed again
+            raise KeyUnavailableError(
+                f"the passphrase is too short: expected at least {MIN_PASSPHRASE_CHARACTERS} characters",
+                hint="run the command again",
+            )
+        if first != self._prompt(f"Repeat passphrase for the {name}: ", needs, purpose):
             raise KeyUnavailableError("the two passphrases differ: nothing was changed", hint="run the command again")
         return first
+
+    def pin(self, token: str) -> str:
+        """The PIN of a token.
+
+        Raises:
+            KeyUnavailableError: none is at hand, and nobody can be asked.
+        """
+        if given := os.environ.get(PIN_VARIABLE):
+            return given
+        return _ask(f"PIN for {token}: ", f"{token} needs its PIN", f"set {PIN_VARIABLE}").decode()
 
     def _given(self, purpose: Purpose) -> bytes | None:
         if self._file is not None:
@@ -59,15 +92,20 @@ class TerminalPassphrases:
         value = os.environ.get(VARIABLES[purpose]) or os.environ.get(ANY_VARIABLE)
         return value.encode() if value else None
 
-    def _prompt(self, question: str, label: str, purpose: Purpose) -> bytes:
-        if not terminal.is_interactive():
-            raise KeyUnavailableError(
-                f"the {purpose} key {label} needs its passphrase, and nobody can be asked here",
-                hint=f"set {VARIABLES[purpose]} or {ANY_VARIABLE}, or pass --passphrase-file FILE",
-            )
-        import getpass
+    def _prompt(self, question: str, needs: str, purpose: Purpose) -> bytes:
+        return _ask(question, needs, f"set {VARIABLES[purpose]} or {ANY_VARIABLE}, or pass --passphrase-file FILE")
 
-        return getpass.getpass(question).encode()
+
+def _name(label: str, purpose: Purpose) -> str:
+    return label if label == BACKUP else f"{purpose} key {label}"
+
+
+def _ask(question: str, needs: str, otherwise: str) -> bytes:
+    if not terminal.is_interactive():
+        raise KeyUnavailableError(f"{needs}, and nobody can be asked here", hint=otherwise)
+    import getpass
+
+    return getpass.getpass(question).encode()
 
 
 def _first_line(path: Path) -> bytes:

@@ -81,8 +81,10 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Path:
 
 @pytest.fixture
 def keys(_made_once: Path, home: Path) -> Path:
-    """This test's DOCKSEAL_HOME, with the keys alone."""
-    shutil.copytree(_made_once / "home" / "keys", home / "dockseal" / "keys")
+    """This test's DOCKSEAL_HOME, with the root key alone."""
+    (home / "dockseal" / "keys").mkdir(mode=0o700, parents=True)
+    for name in ("root.key", "root.json"):
+        shutil.copy2(_made_once / "home" / "keys" / name, home / "dockseal" / "keys" / name)
     return home / "dockseal"
 
 

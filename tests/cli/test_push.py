@@ -99,6 +99,7 @@ def test_json_of_a_push(image: str, dockseal: Dockseal) -> None:
         "root": first["root"],
         "initialised": True,
         "unchanged": False,
+        "proposal": None,
     }
     again = dockseal("push", "-o", "json", f"{image}:v1").json
     assert again == first | {"initialised": False, "unchanged": True}
