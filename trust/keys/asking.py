@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from trust.keys.description import Purpose
 
+BACKUP = "backup archive"
+"""What an archive of all keys is called in place of a label; no label has a blank."""
 MIN_PASSPHRASE_CHARACTERS = 8
 MAX_TRIES = 3
 """How often a person is asked for one passphrase."""
@@ -49,7 +51,7 @@ class Asking:
         """
         passphrase = self._passphrases.existing(label, purpose)
         if not passphrase:
-            raise KeyUnavailableError(f"the passphrase for the key {label!r} is empty")
+            raise KeyUnavailableError(f"the passphrase for {_name(label)} is empty")
         return passphrase
 
     def new(self, label: str, purpose: Purpose) -> bytes:
@@ -62,10 +64,10 @@ class Asking:
         try:
             characters = len(passphrase.decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise KeyUnavailableError(f"the new passphrase for the key {label!r} is not UTF-8") from error
+            raise KeyUnavailableError(f"the new passphrase for {_name(label)} is not UTF-8") from error
         if characters < MIN_PASSPHRASE_CHARACTERS:
             raise KeyUnavailableError(
-                f"the new passphrase for the key {label!r} is too short: it has {characters} characters, "
+                f"the new passphrase for {_name(label)} is too short: it has {characters} characters, "
                 f"expected at least {MIN_PASSPHRASE_CHARACTERS}"
             )
         return passphrase
@@ -83,3 +85,7 @@ class Asking:
                 if not self._can_ask_again(purpose):
                     raise
         return action()
+
+
+def _name(label: str) -> str:
+    return f"the {BACKUP}" if label == BACKUP else f"the key {label!r}"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from trust.errors import KeyUnavailableError, TamperedError, UsageError
 from trust.files import create_once, delete, write_atomically
 from trust.keys import backup, container, description, files, formats, remote
-from trust.keys.asking import Asking, Passphrases
+from trust.keys.asking import BACKUP, Asking, Passphrases
 from trust.keys.description import Purpose, StoredKey
 from trust.keys.formats import load_public
 from trust.keys.ids import SHORT_ID_DIGITS, key_id, short_id
@@ -38,12 +38,10 @@ if TYPE_CHECKING:
     Reader = Callable[[bytes, str, Callable[[], bytes]], PrivateKeyTypes]
     """From a file's bytes, what it is called in errors and what gives its passphrase: the private key."""
 
-__all__ = ["BACKUP", "KeyStore", "Kind", "Passphrases", "Purpose", "Restored", "StoredKey", "load_public"]
+__all__ = ["KeyStore", "Kind", "Passphrases", "Purpose", "Restored", "StoredKey", "load_public"]
 
 Kind = Literal["ed25519", "ecdsa", "rsa"]
 
-BACKUP = "backup archive"
-"""What the backup is called where its passphrase is asked for; no key's label has a blank."""
 RSA_BITS = 3072
 _ID_PREFIX = re.compile(rf"[0-9a-f]{{{SHORT_ID_DIGITS},64}}\Z")
 
