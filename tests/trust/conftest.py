@@ -25,7 +25,9 @@ def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def session_keys(tmp_path_factory: pytest.TempPathFactory) -> KeyStore:
     """Keys for every role, unlocked once a session."""
-    return all_keys(tmp_path_factory.mktemp("keys") / "keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(container, "KDF_ROUNDS", 1)
+        return all_keys(tmp_path_factory.mktemp("keys") / "keys")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tests.doubles.faulty_registry import Alter
@@ -40,7 +41,6 @@ from trust.writer import Foundation, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from securesystemslib.signer import CryptoSigner
 
@@ -58,6 +58,7 @@ PASSPHRASE = b"passphrase of the tests"
 LABELS = ("root", "targets", "publish")
 OTHERS = ("root-b", "targets-b", "other-root", "other-targets", "other-publish", "release")
 CODEC = Codec()
+EXAMPLE_KEYS = Path(__file__).parents[2] / "keys.example" / "keys"
 ONCE = RetryPolicy(attempts=1, connect_attempts=1)
 
 
@@ -287,3 +288,11 @@ def folder(people: People, name: str = "layout", *, repository: str | None = "lo
 def put_sample(store: Store, tag: str | None, *texts: str) -> Manifest:
     """Bring an image there without signing it."""
     return sample(*texts).put(store, tag)
+
+
+def example_keys(folder: Path) -> KeyStore:
+    """The published keys, with the mode that git does not keep."""
+    copied = shutil.copytree(EXAMPLE_KEYS, folder / "examples")
+    for path in copied.iterdir():
+        path.chmod(0o600)
+    return KeyStore(copied, Knows(b"example-passphrase"))
