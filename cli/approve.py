@@ -59,7 +59,7 @@ def approve(
     if file is not None:
         _approve_file(desk, writer, repository, file, yes=yes)
         return
-    proposals = approval.open_proposals(writer)
+    proposals = approval.open_proposals(writer, desk.now)
     if list_only:
         _list(desk, writer, proposals, output)
         return

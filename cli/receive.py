@@ -8,6 +8,7 @@ import typer
 
 from cli import options, terminal
 from cli.desk import Desk, TrustOptions
+from cli.signers import signer_rows, signer_table
 from trust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -310,6 +311,7 @@ def _inspection_json(found: Inspection, store: Store) -> dict[str, object]:
             }
             for item in found.roles
         ],
+        "signers": signer_rows(verified),
         "tags": [
             {
                 "tag": item.tag,
@@ -348,6 +350,9 @@ def _show_inspection(found: Inspection, store: Store, desk: Desk) -> None:
         for item in found.roles
     ]
     terminal.say(terminal.table(("ROLE", "VERSION", "KEYS", "WHO", "EXPIRES"), rows))
+    if signers := signer_rows(verified):
+        terminal.say("")
+        terminal.say(signer_table(signers, desk))
     terminal.say("")
     tags = [
         (item.tag, item.digest.short, ", ".join(item.signers), item.signed_at, item.drift or "ok")

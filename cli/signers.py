@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from trust.client import Verified
-    from trust.oci.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Signers of a repository: who may sign which tags.")
 SignerName = Annotated[str, typer.Argument(metavar="NAME", help="The signer: a-z, 0-9 and _.")]
@@ -126,29 +125,17 @@ def list_signers(
     desk = Desk()
     store = changes.store_of(desk, repository, as_name)
     trusted = changes.read(desk, store, TrustOptions(trust_on_first_use, root, as_name))
-    rows = signer_rows(trusted.verified, store, desk)
+    rows = signer_rows(trusted.verified)
     if output is options.Output.JSON:
         terminal.say_json({"repository": store.repository, "signers": rows})
     elif rows:
-        cells = [
-            (
-                str(row["signer"]),
-                f"{row['threshold']} of {len(changes.texts(row['keys']))}",
-                ", ".join(changes.key_names(desk, changes.texts(row["keys"]))),
-                " ".join(changes.texts(row["tags"])),
-                "yes" if row["publishes"] else "no",
-                str(row["expires"]),
-            )
-            for row in rows
-        ]
-        terminal.say(terminal.table(("SIGNER", "KEYS", "WHO", "MAY SIGN", "PUBLISHES", "EXPIRES"), cells))
+        terminal.say(signer_table(rows, desk))
     else:
         terminal.say(f"{store.name} has no signers: targets signs its tags")
 
 
-def signer_rows(verified: Verified, store: Store, desk: Desk) -> list[dict[str, object]]:
-    """Who can sign what, as ``signer list`` and ``inspect`` show it."""
-    del store, desk
+def signer_rows(verified: Verified) -> list[dict[str, object]]:
+    """Who can sign what, as ``signer list`` and ``inspect`` give it."""
     delegations = verified.targets["targets"].delegations
     publishers = set(verified.root.roles["timestamp"].keyids) & set(verified.root.roles["snapshot"].keyids)
     return [
@@ -164,6 +151,22 @@ def signer_rows(verified: Verified, store: Store, desk: Desk) -> list[dict[str, 
     ]
 
 
+def signer_table(rows: list[dict[str, object]], desk: Desk) -> str:
+    """The same for people."""
+    cells = [
+        (
+            str(row["signer"]),
+            f"{row['threshold']} of {len(changes.texts(row['keys']))}",
+            ", ".join(changes.key_names(desk, changes.texts(row["keys"]))),
+            " ".join(changes.texts(row["tags"])),
+            "yes" if row["publishes"] else "no",
+            str(row["expires"]),
+        )
+        for row in rows
+    ]
+    return terminal.table(("SIGNER", "KEYS", "WHO", "MAY SIGN", "PUBLISHES", "EXPIRES"), cells)
+
+
 def public_key(desk: Desk, text: str) -> Key:
     """A public key by file name, or by the label or id of a key that is here.
 
@@ -176,3 +179,79 @@ def public_key(desk: Desk, text: str) -> Key:
     if path.is_file():
         return load_public(path.read_bytes())
     return desk.keys.find(text).public
+
+
+@options.explained(app)
+def invite(
+    name: SignerName,
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="registry/name, or oci:FOLDER.")],
+    tags: Annotated[
+        list[str] | None, typer.Option("--tags", metavar="PATTERN", help="Tags it may sign: 'v*'; all by default.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DAYS", help="How long its signatures live: 90d.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Whether it publishes with its own key alone.")
+    ] = True,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+) -> None:
+    """Invite somebody to sign: they make the key on their own machine, and you approve it.
+
+    Example:
+      dockseal signer invite carol ghcr.io/acme/app --tags 'v*'
+    """
+    from trust.invitations import Invitation
+    from trust.invitations import invite as leave
+    from trust.tuf.edits import ALL_TAGS
+
+    desk = Desk()
+    writer = changes.writer_of(desk, repository, TrustOptions(root=root, as_name=as_name))
+    days = None if expires is None else options.number_of_days(expires)
+    leave(writer, Invitation(name, tuple(tags or ALL_TAGS), days, publish))
+    terminal.say(f"Invited {name} to sign {' '.join(tags or ALL_TAGS)} in {repository}")
+    terminal.note(
+        f"Hint: {name} runs: dockseal signer accept {repository} {name}; then you: dockseal approve {repository}"
+    )
+
+
+@options.explained(app)
+def accept(
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="registry/name, or oci:FOLDER.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The signer that you were invited as.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="A key of this machine; else one is made.")
+    ] = None,
+    trust_on_first_use: options.FirstUse = False,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Answer an invitation with the public half of a key of yours; it signs once it was approved.
+
+    Example:
+      dockseal signer accept ghcr.io/acme/app carol
+    """
+    from trust.invitations import accept as answer
+    from trust.invitations import open_invitations
+
+    desk = Desk(passphrase_file=passphrase_file)
+    writer = changes.writer_of(desk, repository, TrustOptions(trust_on_first_use, root, as_name))
+    found = [item for item in open_invitations(writer.store) if name in (None, item.name)]
+    if len({item.name for item in found}) != 1:
+        there = ", ".join(sorted({item.name for item in found})) or "none"
+        raise UsageError(
+            f"expected one invitation{'' if name is None else f' as {name}'} to {repository}: there are {there}",
+            hint="dockseal signer accept REPO NAME; or ask for one: dockseal signer invite NAME REPO",
+        )
+    invitation = found[-1]
+    writer.standing()  # a repository that is not trusted here gets no key of ours
+    labels = {item.label for item in desk.keys.keys()}  # noqa: SIM118 - a KeyStore is no dict
+    label = key or invitation.name
+    stored = desk.keys.find(label) if key is not None or label in labels else desk.keys.generate(label)
+    answer(writer, invitation, desk.keys.signer(stored), desk.now)
+    tags = " ".join(invitation.patterns)
+    terminal.say(f"Accepted: {invitation.name} will sign {tags} with the key {stored.label} ({stored.short})")
+    terminal.note(f"Hint: tell those who approve it your key's id, {stored.key_id}")
+    terminal.note(f"Hint: they run `dockseal approve {repository}`")

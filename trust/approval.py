@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from trust import strictjson
 from trust.errors import TamperedError, UnsignedError
+from trust.invitations import answered
 from trust.proposals import Proposal, contents, decode, discard, read_proposals
 from trust.states import StoredState, encode
 from trust.team import Outcome, settle
+from trust.tuf.differences import differences
 from trust.tuf.proposed import Proposed, merged, sign_with
 from trust.tuf.state import State
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from trust.client import Verified
     from trust.writer import Writer
 
@@ -35,13 +39,13 @@ class Opened:
         return self.proposed.identity[:12]
 
 
-def open_proposals(writer: Writer) -> tuple[Proposal, ...]:
-    """Every proposal beside the state.
+def open_proposals(writer: Writer, now: datetime) -> tuple[Proposal, ...]:
+    """Every proposal beside the state, answered invitations among them.
 
     Raises:
         UnreachableError: the store did not answer.
     """
-    return read_proposals(writer.store, writer.standing())
+    return (*read_proposals(writer.store, writer.standing()), *answered(writer, now))
 
 
 def approve(writer: Writer, proposal: Proposal) -> Outcome:
@@ -54,7 +58,11 @@ def approve(writer: Writer, proposal: Proposal) -> Outcome:
     """
     if proposal.problem is not None:
         raise proposal.problem
+    led = next((item for item in writer.ahead if item.proposal.id == proposal.id), None)
+    found = differences(writer.standing(), proposal.proposed)
     writer.catch_up()
+    if led is not None:
+        return Outcome(proposal.proposed, found, state=led.state)
     base = writer.standing()
     signed = sign_with(proposal.proposed, base, writer.signing.some)
     if signed.files() == proposal.proposed.files() and not (signed.is_complete and writer.can_publish(signed)):
@@ -127,7 +135,7 @@ def import_file(writer: Writer, data: bytes) -> Outcome:
     annotations = ",".join(sorted(opened.proposed.removed))
     proposed = decode([(draft.name, draft.data) for draft in opened.proposed.drafts], annotations, base)
     tags: tuple[str, ...] = ()
-    for proposal in open_proposals(writer):
+    for proposal in read_proposals(writer.store, base):
         if proposal.problem is None and proposal.id == opened.id:
             proposed, tags = merged(proposal.proposed, proposed, base), proposal.tags
     return settle(writer, proposed, base, tags)

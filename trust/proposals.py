@@ -86,7 +86,7 @@ def decode(files: Iterable[tuple[str, bytes]], removed: str, current: Verified) 
         role, _ = parse_file_name(name)
         if role in {"snapshot", "timestamp"} or role in roles:
             raise TamperedError(f"the proposal holds {name}: expected one file of root, targets or a signer each")
-        roles[role] = _parse(name, data)
+        roles[role] = parse_role_file(name, data)
     proposed = judge(current, roles, [name for name in removed.split(",") if name])
     for draft in proposed.drafts:
         if forged := set(roles[draft.role].signatures) - set(draft.metadata.signatures):
@@ -192,7 +192,12 @@ def contents(proposed: Proposed) -> dict[str, bytes]:
     return {draft.name: draft.data for draft in proposed.drafts}
 
 
-def _parse(name: str, data: bytes) -> Metadata[Root] | Metadata[Targets]:
+def parse_role_file(name: str, data: bytes) -> Metadata[Root] | Metadata[Targets]:
+    """A role file as python-tuf reads it; unverified.
+
+    Raises:
+        TamperedError: it is malformed.
+    """
     try:
         return Metadata.from_bytes(data)
     except (RepositoryError, ValueError, KeyError, TypeError, AttributeError) as error:

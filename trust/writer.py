@@ -73,6 +73,8 @@ class Writer:
         heads = find_heads(self.store, self._reader, self._machine)
         if heads is None:
             self._refuse_second_start()
+        elif self._machine.trust_on_first_use:
+            self._reader.pin(heads.base)
         return heads
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tuf.api.metadata import DelegatedRole, Delegations, Root, Targets
@@ -80,7 +81,6 @@ def add_signer(base: Base, signer: NewSigner, now: datetime, *, adopt: bool = Fa
     if not 1 <= signer.threshold <= len({key.keyid for key in signer.keys}):
         raise UsageError(f"a threshold of {signer.threshold} cannot be met by {len(signer.keys)} key(s)")
     root = _root_for(base, signer, now)
-    terms = base.terms if root is None else Terms.parse(root.unrecognized_fields[EXTENSION])
     top = _next_targets(base, Targets.type, now)
     delegation = DelegatedRole(signer.name, [], signer.threshold, terminating=False, paths=list(signer.patterns))
     if top.delegations is None:
@@ -90,10 +90,26 @@ def add_signer(base: Base, signer: NewSigner, now: datetime, *, adopt: bool = Fa
     for key in signer.keys:
         top.add_key(key, signer.name)
     moved = _adopted(top, delegation) if adopt else {}
-    first = Targets(
-        version=_version_before(base, signer.name) + 1, expires=roles.expiry(terms, signer.name, now), targets=moved
-    )
+    first = first_file(base, signer.name, signer.expires_days, now)
+    first.targets = moved
     return Edit(root, {Targets.type: top, signer.name: first})
+
+
+def first_file(base: Base, name: str, expires_days: int | None, now: datetime) -> Targets:
+    """A new signer's first payload, with no tag; a name that was there before goes on above its old version (rule 6).
+
+    Args:
+        base: verified.
+        name: of the signer.
+        expires_days: None for the period of targets.
+        now: UTC.
+    """
+    entry = base.snapshot.meta.get(f"{name}.json")
+    days = base.terms.period(name).expires_days if expires_days is None else expires_days
+    return Targets(
+        version=1 if entry is None else int(entry.version) + 1,
+        expires=now.replace(microsecond=0) + timedelta(days=days),
+    )
 
 
 def adopt_tags(base: Base, name: str, now: datetime) -> Edit:
@@ -202,12 +218,6 @@ def _next_targets(base: Base, name: str, now: datetime) -> Targets:
         delegations=deepcopy(old.delegations),
         unrecognized_fields=deepcopy(old.unrecognized_fields),
     )
-
-
-def _version_before(base: Base, name: str) -> int:
-    """The last version that a name had, where it was a signer before (rule 6)."""
-    entry = base.snapshot.meta.get(f"{name}.json")
-    return 0 if entry is None else int(entry.version)
 
 
 def _root_for(base: Base, signer: NewSigner, now: datetime) -> Root | None:
