@@ -25,7 +25,13 @@ def test_every_import_contract_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "also"), [("trust.oci", set()), ("trust.keys", set()), ("trust.tuf", {"trust.keys.ids"})]
+    ("room", "also"),
+    [
+        ("trust.oci", set()),
+        ("trust.keys", set()),
+        ("trust.tuf", {"trust.keys.ids"}),
+        ("trust.notary", {"trust.keys.ids", "trust.keys.formats"}),
+    ],
 )
 def test_a_lower_room_imports_nothing_of_ours_but_itself_and_the_words(
     graph: grimp.ImportGraph, room: str, also: set[str]
