@@ -180,13 +180,14 @@ class Desk:
         """The store that a name means, scoped to its repository."""
         from trust.oci.layout import Layout
         from trust.oci.reference import Repository
-        from trust.oci.registry import Registry
 
         if name.folder is not None:
             repository = None if as_name is None else str(Repository.parse(as_name))
             return Layout(name.folder.absolute(), repository=repository)
         if as_name is not None:
             raise UsageError(f"--as is for oci: folders: {name} has a name already")
+        from trust.oci.registry import Registry
+
         assert name.repository is not None  # noqa: S101 - one of the two is set
         return Registry(name.repository, self.transport(name.repository.registry))
 

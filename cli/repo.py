@@ -59,7 +59,7 @@ def init(
 
     Examples:
       dockseal repo init --expires timestamp=7 ghcr.io/acme/app
-      dockseal repo init --root-threshold 2 --root-key a --root-key b ghcr.io/me/app
+      dockseal repo init --root-threshold 2 --root-key a --root-key b ghcr.io/me/x
     """
     from cli.send import explain_root
     from trust.repo import Roles, lay_foundation

@@ -49,7 +49,7 @@ def rotate(
 
     Examples:
       dockseal key rotate ghcr.io/acme/app root --new-key carol.pub --threshold 2
-      dockseal key rotate ghcr.io/acme/app ci --remove-key ci-2025 --new-key ci-2026
+      dockseal key rotate ghcr.io/acme/app ci --remove-key ci1 --new-key ci2
       dockseal key rotate --all-repos --remove-key root --new-key root-2027
     """
     desk = Desk(passphrase_file=passphrase_file)

@@ -38,6 +38,10 @@ run cat "$reader/config.toml"
 run dockseal verify oci:registry:v1
 run dockseal pull --to oci:pulled:v1 oci:registry:v1
 
+say "A push that cannot be signed is refused before anything is sent."
+refused 10 dockseal push --from oci:pulled:v1 oci:registry:v2
+refused 11 dockseal verify oci:registry:v2
+
 say "Somebody moves the tag without signing: the reader sees it."
 export DOCKSEAL_HOME="$publisher" DOCKSEAL_PASSPHRASE="correct horse battery"
 echo 'other' > app/hello.txt
@@ -50,5 +54,8 @@ say "Through an air gap: image and trust are copied together, byte for byte."
 export DOCKSEAL_HOME="$publisher"
 run dockseal push --from app:v1 oci:registry:v1
 run dockseal copy oci:registry oci:carried
+export DOCKSEAL_HOME="$work/offline"
+unset DOCKSEAL_PASSPHRASE
+mkdir "$work/offline" && cp "$publisher/config.toml" "$work/offline"
 run dockseal verify oci:carried:v1
 say "Done."

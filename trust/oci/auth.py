@@ -295,13 +295,15 @@ def check_login(transport: Transport, credentials: Credentials) -> None:
         DeniedError: they were refused.
         UnreachableError: the registry could not be asked, or is none.
     """
-    answer = transport.with_credentials(_One(credentials)).send(Call("GET", "/v2/"))
+    who = clean(credentials.user, 60) or "an identity token"
+    advice = "check user name and password; many registries want an access token as the password"
+    try:
+        answer = transport.with_credentials(_One(credentials)).send(Call("GET", "/v2/"))
+    except DeniedError as error:  # by its token server
+        raise DeniedError(f"{transport.registry} refused the login of {who}: {error.message}", hint=advice) from error
     problem = problem_of(answer.body, answer.headers)
     if answer.status in {401, 403}:
-        raise DeniedError(
-            f"{transport.registry} refused the login of {clean(credentials.user, 60) or 'an identity token'}"
-            f"{f' ({problem.text})' if problem.text else ''}",
-            hint="check user name and password; many registries want an access token as the password",
-        )
+        said = f" ({problem.text})" if problem.text else ""
+        raise DeniedError(f"{transport.registry} refused the login of {who}{said}", hint=advice)
     if answer.status != 200 or problem.text == "a web page":  # noqa: PLR2004 - HTTP's number says it best
         raise UnreachableError(f"{transport.registry} is no registry: GET /v2/ answered {answer.status} {problem.text}")
