@@ -14,7 +14,7 @@ from trust.errors import UsageError
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
-    from trust.client import Verified
+    from trust.tuf.verified import Verified
 
 app = typer.Typer(no_args_is_help=True, help="Signers of a repository: who may sign which tags.")
 SignerName = Annotated[str, typer.Argument(metavar="NAME", help="The signer: a-z, 0-9 and _.")]
@@ -54,7 +54,7 @@ def add(
     push or sign. Once there are signers, pushes sign as them, and no longer as targets.
 
     Example:
-      dockseal signer add ci ghcr.io/acme/app --key ci.pub --tags 'v*' --tags 'release-*'
+      dockseal signer add ci ghcr.io/acme/app --key ci.pub --tags 'v*'
     """
     from trust.team import plan_signer
     from trust.tuf.edits import ALL_TAGS, NewSigner

@@ -19,7 +19,7 @@ from trust.tuf.state import State
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from trust.client import Verified
+    from trust.tuf.verified import Verified
     from trust.writer import Writer
 
 KIND = "dockseal proposal"

@@ -19,11 +19,11 @@ from trust.states import announce, point, read_pointer
 from trust.upload import upload_image
 
 if TYPE_CHECKING:
-    from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
     from trust.read import Trusted
+    from trust.tuf.verified import Verified
     from trust.upload import Uploads
 
 

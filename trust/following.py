@@ -17,10 +17,10 @@ from trust.tuf.merge import merge_targets
 from trust.tuf.proposed import Proposed, judge, sign_with
 
 if TYPE_CHECKING:
-    from trust.client import Verified
     from trust.oci.store import Store
     from trust.read import Trusted
     from trust.signing import KeySigning
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import MetaFile
 
-    from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
     from trust.states import Announced
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from trust.states import MAX_TAGS, announced, read_announced
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader
+    from trust.tuf.verified import Verified
 
 DEFAULT_ENTRIES = 20
 

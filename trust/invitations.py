@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from trust.client import Verified
     from trust.oci.store import Store
+    from trust.tuf.verified import Verified
     from trust.writer import Writer
 
 INVITATION_TYPE = "application/vnd.dockseal.trust.invitation.v1"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from trust.client import Verified
+    from trust.tuf.verified import Verified
 
 _SCHEMA = 1
 _MAX_FOLDER_NAME = 180

@@ -17,8 +17,8 @@ from trust.patterns import matches, specificity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trust.client import Verified
     from trust.tuf.state import State
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ from trust.tuf.state import parse_file_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trust.client import Verified
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
+    from trust.tuf.verified import Verified
 
 PROPOSAL_TYPE = "application/vnd.dockseal.trust.proposal.v1"
 BASE = "vnd.dockseal.trust.base"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trust.client import Verified, check_fresh, parse_root, verify_state
+from trust.client import check_fresh, parse_root, verify_state
 from trust.digest import Digest
 from trust.errors import RollbackError, TamperedError, UnsignedError, UntrustedRootError
 from trust.pins import Pin
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
     from trust.states import StoredState
     from trust.tuf.state import State
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)

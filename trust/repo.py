@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from trust.client import Verified
     from trust.keys.store import KeyStore, Kind, Purpose, StoredKey
     from trust.read import Trusted
     from trust.signing import KeySigning
+    from trust.tuf.verified import Verified
     from trust.writer import Writer
 
 ROOT_LABEL = "root"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key
 
-    from trust.client import Verified
     from trust.read import Trusted
     from trust.tuf.edits import Edit
+    from trust.tuf.verified import Verified
     from trust.writer import Writer
 
 RESERVED_NAMES = frozenset({"root", "targets", "snapshot", "timestamp", "releases"})

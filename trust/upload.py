@@ -109,19 +109,38 @@ class _LayerUploads:
         for layer in unique.values():
             self._tell(layer, "Preparing")
         largest_first = sorted(unique.items(), key=lambda item: item[1].size, reverse=True)
-        with ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload") as pool:
+        with self._threads() as pool:
             futures = {key: pool.submit(self._place, layer) for key, layer in largest_first}
             for _, layer in largest_first[self._uploads.max_concurrent :]:
                 self._tell(layer, "Waiting")
-            try:
-                wait(futures.values(), return_when=FIRST_EXCEPTION)
-            finally:
-                self._stop_where_failed(futures.values())
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            self._stop_where_failed(futures.values())
         _raise_first(futures.values())
         return {key: future.result() for key, future in futures.items()}
 
+    @contextmanager
+    def _threads(self) -> Iterator[ThreadPoolExecutor]:
+        """The threads of this upload, which end with the block.
+
+        An interrupt does not wait for those that a registry keeps waiting: it gives the others, which may be
+        writing a spool file, time for their next chunk.
+        """
+        pool = ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload")
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            self._stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._idle.wait(GRACE_SECONDS)
+            raise
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=not self._interrupted, cancel_futures=True)
+
     def _stop_where_failed(self, futures: Iterable[Future[Descriptor]]) -> None:
-        """After the first failure, and on an interrupt, the others end at their next chunk."""
+        """After the first failure the others end at their next chunk."""
         if all(future.done() and not future.cancelled() and future.exception() is None for future in futures):
             return
         self._stop.set()

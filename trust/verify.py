@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.store import Store
+    from trust.tuf.verified import Verified
 
 TRUSTED = "trusted"
 

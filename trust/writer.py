@@ -28,7 +28,6 @@ from trust.tuf.roles import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trust.client import Verified
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.proposals import Proposal
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from trust.states import StoredState
     from trust.tuf.roles import RoleKeys, Target
     from trust.tuf.state import Terms
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
-from trust.client import Verified, verify_state
+from trust.client import verify_state
 from trust.digest import Digest
 from trust.errors import UnsignedError
 from trust.keys.store import KeyStore
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tests.doubles.faulty_registry import FaultyRegistry
     from trust.keys.store import Purpose
     from trust.oci.store import Store
+    from trust.tuf.verified import Verified
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 REPOSITORY = "localhost:5000/app"

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
     from tests.doubles.faulty_registry import Response
     from tests.trust.builders import Delegate
-    from trust.client import Verified
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
     from trust.pins import Pin
     from trust.sign import Signed
+    from trust.tuf.verified import Verified
     from trust.upload import LayerProgress
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)

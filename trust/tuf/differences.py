@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import Role
 
-    from trust.tuf.draft import Base
     from trust.tuf.proposed import Proposed
+    from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Differences:
     roles: tuple[RoleDifference, ...]
 
 
-def differences(base: Base, proposed: Proposed) -> Differences:
+def differences(base: Verified, proposed: Proposed) -> Differences:
     """What becomes trusted and untrusted, and who may sign what, when the proposal is live."""
     root, targets = base.root, dict(base.targets)
     expires: dict[str, datetime] = {}

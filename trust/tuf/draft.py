@@ -20,50 +20,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from trust.tuf.roles import RoleKeys, Target
-
-
-class Base(Protocol):
-    """What a draft needs of the verified state that it stands on."""
-
-    @property
-    def state(self) -> State:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def root(self) -> Root:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def targets(self) -> Mapping[str, Targets]:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def terms(self) -> Terms:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def links(self) -> Links:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """See :class:`trust.client.Verified`."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """See :class:`trust.client.Verified`."""
-        ...
+    from trust.tuf.verified import Verified
 
 
 class Signing(Protocol):
@@ -109,7 +66,9 @@ def first_state(
     return _finish([signed_root], root, files, snapshot, _Place(1, terms), signing, now)
 
 
-def next_state(base: Base, change: Change, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()) -> State:
+def next_state(
+    base: Verified, change: Change, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
+) -> State:
     """The state after ``base``, one version on.
 
     Args:
@@ -125,7 +84,7 @@ def next_state(base: Base, change: Change, *, signing: Signing, now: datetime, p
     return state_after(base, proposed, signing=signing, now=now, pending=pending)
 
 
-def sign_fully(proposed: Proposed, base: Base, signing: Signing) -> Proposed:
+def sign_fully(proposed: Proposed, base: Verified, signing: Signing) -> Proposed:
     """Sign every file as often as it needs.
 
     Raises:
@@ -140,7 +99,7 @@ def sign_fully(proposed: Proposed, base: Base, signing: Signing) -> Proposed:
 
 
 def state_after(
-    base: Base, proposed: Proposed, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
+    base: Verified, proposed: Proposed, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
 ) -> State:
     """The state in which a proposal that has all its signatures is live, with a new snapshot and timestamp.
 
@@ -207,7 +166,7 @@ def _finish(  # noqa: PLR0917 - one value a file of the state
     return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
 
 
-def _covers(base: Base, version: int) -> tuple[tuple[str, int], ...]:
+def _covers(base: Verified, version: int) -> tuple[tuple[str, int], ...]:
     """All ancestors of the last 64 versions, newest first."""
     ancestors = {base.identity: base.version} | dict(base.links.covers)
     return tuple((name, number) for name, number in ancestors.items() if number > version - COVERED_VERSIONS - 1)

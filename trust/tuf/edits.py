@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
     from tuf.api.metadata import TargetFile
 
-    from trust.tuf.draft import Base
+    from trust.tuf.verified import Verified
 
 PUBLISHING_ROLES = ("snapshot", "timestamp")
 ALL_TAGS = ("*",)
@@ -64,7 +64,7 @@ class KeyChange:
     threshold: int | None = None
 
 
-def add_signer(base: Base, signer: NewSigner, now: datetime, *, adopt: bool = False) -> Edit:
+def add_signer(base: Verified, signer: NewSigner, now: datetime, *, adopt: bool = False) -> Edit:
     """Delegate to a new signer; its first role file is empty, or holds what ``targets`` signed where it adopts.
 
     Args:
@@ -95,7 +95,7 @@ def add_signer(base: Base, signer: NewSigner, now: datetime, *, adopt: bool = Fa
     return Edit(root, {Targets.type: top, signer.name: first})
 
 
-def first_file(base: Base, name: str, expires_days: int | None, now: datetime) -> Targets:
+def first_file(base: Verified, name: str, expires_days: int | None, now: datetime) -> Targets:
     """A new signer's first payload, with no tag; a name that was there before goes on above its old version (rule 6).
 
     Args:
@@ -112,7 +112,7 @@ def first_file(base: Base, name: str, expires_days: int | None, now: datetime) -
     )
 
 
-def adopt_tags(base: Base, name: str, now: datetime) -> Edit:
+def adopt_tags(base: Verified, name: str, now: datetime) -> Edit:
     """Move the tags of ``targets`` that a signer's patterns cover to the signer, which must sign them then.
 
     Raises:
@@ -128,7 +128,7 @@ def adopt_tags(base: Base, name: str, now: datetime) -> Edit:
     return Edit(None, {Targets.type: top, name: payload})
 
 
-def remove_signer(base: Base, name: str, now: datetime) -> Edit:
+def remove_signer(base: Verified, name: str, now: datetime) -> Edit:
     """Take a signer away. Its keys stop publishing, unless another signer has them.
 
     Raises:
@@ -149,7 +149,7 @@ def remove_signer(base: Base, name: str, now: datetime) -> Edit:
     return Edit(root, {Targets.type: top}, frozenset({name}))
 
 
-def change_keys(base: Base, role: str, change: KeyChange, now: datetime) -> Edit:
+def change_keys(base: Verified, role: str, change: KeyChange, now: datetime) -> Edit:
     """Change who signs a role; what it signed is signed again.
 
     Raises:
@@ -167,7 +167,7 @@ def change_keys(base: Base, role: str, change: KeyChange, now: datetime) -> Edit
     return Edit(publishing, {Targets.type: top, role: _next_targets(base, role, now)})
 
 
-def replace_key(base: Base, names: Sequence[str], old: str, new: tuple[Key, ...], now: datetime) -> Edit:
+def replace_key(base: Verified, names: Sequence[str], old: str, new: tuple[Key, ...], now: datetime) -> Edit:
     """Replace one key by others in several roles, and sign anew what those roles signed.
 
     Raises:
@@ -184,7 +184,7 @@ def replace_key(base: Base, names: Sequence[str], old: str, new: tuple[Key, ...]
 
 
 def change_tags(
-    base: Base,
+    base: Verified,
     put: Mapping[str, Iterable[TargetFile]],
     drop: Mapping[str, Iterable[str]],
     renew: Iterable[str],
@@ -200,7 +200,7 @@ def change_tags(
     return Edit(next_root(base, now) if Root.type in names else None, targets)
 
 
-def next_root(base: Base, now: datetime) -> Root:
+def next_root(base: Verified, now: datetime) -> Root:
     """The root as it is, one version on."""
     root = deepcopy(base.root)
     root.version += 1
@@ -208,7 +208,7 @@ def next_root(base: Base, now: datetime) -> Root:
     return root
 
 
-def _next_targets(base: Base, name: str, now: datetime) -> Targets:
+def _next_targets(base: Verified, name: str, now: datetime) -> Targets:
     old = base.targets[name]
     return Targets(
         version=old.version + 1,
@@ -220,7 +220,7 @@ def _next_targets(base: Base, name: str, now: datetime) -> Targets:
     )
 
 
-def _root_for(base: Base, signer: NewSigner, now: datetime) -> Root | None:
+def _root_for(base: Verified, signer: NewSigner, now: datetime) -> Root | None:
     """The root that makes the signer a publisher and states its period; None where it need not change."""
     if not signer.publishes and signer.expires_days is None:
         return None
@@ -251,7 +251,7 @@ def _delegation(top: Targets, name: str) -> DelegatedRole:
     return found
 
 
-def _without_publishers(base: Base, key_ids: Sequence[str], now: datetime) -> Root | None:
+def _without_publishers(base: Verified, key_ids: Sequence[str], now: datetime) -> Root | None:
     """The root without these keys in snapshot and timestamp; None where they are in neither, or none would be left."""
     root = next_root(base, now)
     changed = False
@@ -264,7 +264,7 @@ def _without_publishers(base: Base, key_ids: Sequence[str], now: datetime) -> Ro
     return root if changed else None
 
 
-def _moved_publishers(base: Base, role: str, change: KeyChange, top: Targets, now: datetime) -> Root | None:
+def _moved_publishers(base: Verified, role: str, change: KeyChange, top: Targets, now: datetime) -> Root | None:
     """A signer that publishes with its own keys goes on doing so with the new ones, and not with the old."""
     old = set(base.targets[Targets.type].delegations.roles[role].keyids)  # type: ignore[union-attr,index]
     published = old & set(base.root.roles["timestamp"].keyids)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Role
 
-    from trust.tuf.draft import Base
     from trust.tuf.edits import Edit
+    from trust.tuf.verified import Verified
 
     Available = Callable[[Sequence[str], int], Sequence[Signer]]
     RoleFile = Metadata[Root] | Metadata[Targets]
@@ -111,7 +111,7 @@ class Proposed:
         return {draft.role: (draft.version, draft.data) for draft in self.drafts}
 
 
-def propose(base: Base, edit: Edit) -> Proposed:
+def propose(base: Verified, edit: Edit) -> Proposed:
     """The files of an edit, with no signature yet."""
     payloads: dict[str, RoleFile] = {role: Metadata(payload) for role, payload in edit.targets.items()}
     if edit.root is not None:
@@ -119,7 +119,7 @@ def propose(base: Base, edit: Edit) -> Proposed:
     return judge(base, payloads, edit.removed)
 
 
-def judge(base: Base, files: Mapping[str, RoleFile], removed: Iterable[str] = ()) -> Proposed:
+def judge(base: Verified, files: Mapping[str, RoleFile], removed: Iterable[str] = ()) -> Proposed:
     """What each file needs, and which of its signatures are valid; those that are not are left out.
 
     Raises:
@@ -143,7 +143,7 @@ def judge(base: Base, files: Mapping[str, RoleFile], removed: Iterable[str] = ()
     return Proposed(tuple(drafts), frozenset(removed))
 
 
-def sign_with(proposed: Proposed, base: Base, available: Available) -> Proposed:
+def sign_with(proposed: Proposed, base: Verified, available: Available) -> Proposed:
     """Add the signatures that can be made here, as many as are missing.
 
     Args:
@@ -166,7 +166,7 @@ def sign_with(proposed: Proposed, base: Base, available: Available) -> Proposed:
     return judge(base, files, proposed.removed)
 
 
-def merged(first: Proposed, second: Proposed, base: Base) -> Proposed:
+def merged(first: Proposed, second: Proposed, base: Verified) -> Proposed:
     """The same proposal with the signatures of both."""
     others = {draft.role: draft.metadata for draft in second.drafts}
     files = {}
@@ -201,7 +201,7 @@ def _delegator(role: str, targets: Mapping[str, Targets]) -> Targets:
     raise TamperedError(f"the proposal has a file of {role!r}, to which nobody delegates")
 
 
-def _check_follows(base: Base, role: str, version: int) -> None:
+def _check_follows(base: Verified, role: str, version: int) -> None:
     entry = base.snapshot.meta.get(f"{role}.json")
     now = int(base.root.version) if role == Root.type else 0 if entry is None else int(entry.version)
     if version != now + 1:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from copy import deepcopy
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from securesystemslib.exceptions import FormatError
 from securesystemslib.signer import Key
+from tuf.api.metadata import Root, Timestamp
 
 from trust import strictjson
 from trust.errors import TamperedError, UntrustedRootError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from tuf.api.metadata import Root, Snapshot, Timestamp
+    from tuf.api.metadata import Snapshot
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -54,12 +56,28 @@ def check_file(name: str, data: bytes, repository: str) -> None:
     if role == "root":
         _check_keys(name, signed)
         _check_repository(name, Terms.parse(signed.get(EXTENSION)).repository, repository)
+        _check_encoding(name, signed, Root)
     elif role == "timestamp":
         _check_repository(name, Links.parse(signed.get(EXTENSION)).repository, repository)
+        _check_encoding(name, signed, Timestamp)
     elif role != "snapshot":
         _check_targets(name, signed.get("targets"))
         if signed.get("delegations") is not None:
             _check_keys(name, signed["delegations"])
+
+
+def _check_encoding(name: str, signed: dict[str, object], kind: type[Root | Timestamp]) -> None:
+    """The signed part says to python-tuf what it says to us, in full.
+
+    python-tuf verifies its own encoding of what it has read, where an absent ``spec_version`` has got a
+    value; so others could change these files. (Snapshot and targets are bound by their sha256.)
+    """
+    try:
+        encoded = kind.from_dict(deepcopy(signed)).to_dict()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TamperedError(f"{name} is malformed: {type(error).__name__}: {error}") from error
+    if encoded != signed:
+        raise TamperedError(f"{name} does not say what its signatures are made over")
 
 
 def _check_repository(name: str, found: str, expected: str) -> None:
