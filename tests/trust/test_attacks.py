@@ -626,6 +626,29 @@ def test_rule_9_a_registry_that_refuses_says_nothing_about_trust(tmp_path: Path,
             verify_name(a_registry(server), machine, "v1")
 
 
+# The bytes are what counts
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"spec_version":"1.0.31"', b'"spec_version":null'),
+        (b"-12-08T09:00:00Z", b"-12-8T9:0:0Z"),
+    ],
+    ids=["what python-tuf fills in", "what python-tuf spells anew"],
+)
+def test_a_signed_part_that_others_changed(
+    state: State, victim: Victim, python_tuf: PythonTuf, old: bytes, new: bytes
+) -> None:
+    """python-tuf verifies its own encoding of what it has read."""
+    data = state.role("timestamp")
+    assert old in data
+    evil = with_file(state, "timestamp.json", data.replace(old, new))
+    assert python_tuf.accepts(evil)
+    with pytest.raises(TamperedError, match="does not say what its signatures are made over"):
+        victim.sees(evil)
+
+
 # Identity
 
 
