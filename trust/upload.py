@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
 
 DEFAULT_UPLOADS = 5
+GRACE_SECONDS = 1.0
+"""How long an interrupt waits for uploads to notice it; the program ends whatever they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,35 +111,23 @@ class _LayerUploads:
         for layer in unique.values():
             self._tell(layer, "Preparing")
         largest_first = sorted(unique.items(), key=lambda item: item[1].size, reverse=True)
-        with self._threads() as pool:
-            futures = {key: pool.submit(self._place, layer) for key, layer in largest_first}
+        futures: dict[str, Future[Descriptor]] = {}
+        pool = ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload")
+        try:
+            for key, layer in largest_first:
+                futures[key] = pool.submit(self._place, layer)
             for _, layer in largest_first[self._uploads.max_concurrent :]:
                 self._tell(layer, "Waiting")
             wait(futures.values(), return_when=FIRST_EXCEPTION)
             self._stop_where_failed(futures.values())
-        _raise_first(futures.values())
-        return {key: future.result() for key, future in futures.items()}
-
-    @contextmanager
-    def _threads(self) -> Iterator[ThreadPoolExecutor]:
-        """The threads of this upload, which end with the block.
-
-        An interrupt does not wait for those that a registry keeps waiting: it gives the others, which may be
-        writing a spool file, time for their next chunk.
-        """
-        pool = ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload")
-        try:
-            yield pool
         except KeyboardInterrupt:
             self._stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            self._idle.wait(GRACE_SECONDS)
+            wait(futures.values(), GRACE_SECONDS)  # who writes a spool file notices; a registry may hold up the others
             raise
-        except BaseException:
-            self._stop.set()
-            raise
-        finally:
-            pool.shutdown(wait=not self._interrupted, cancel_futures=True)
+        pool.shutdown()
+        _raise_first(futures.values())
+        return {key: future.result() for key, future in futures.items()}
 
     def _stop_where_failed(self, futures: Iterable[Future[Descriptor]]) -> None:
         """After the first failure the others end at their next chunk."""

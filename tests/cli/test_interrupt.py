@@ -1,0 +1,161 @@
+"""Ctrl-C at any moment: exit 130 within two seconds, nothing half-written here, the tag where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import NAME
+from tests.cli.program import ROOT, WITH_CHEAP_KEYS
+from tests.doubles.faulty_registry import Drop, FaultyRegistry, Hang, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Signed
+
+LIMIT_S = 2.0
+
+
+def _interrupted(server: FaultyRegistry, method: str, pattern: str, command: list[str]) -> tuple[str, str, float]:
+    """Run until the registry got such a request, which it never answers; then interrupt."""
+    process = subprocess.Popen(
+        [*WITH_CHEAP_KEYS, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        end = time.monotonic() + 20
+        while not _waits(server, method, pattern):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "the request did not come"
+            time.sleep(0.01)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        took = time.monotonic() - start
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    return out, err, took
+
+
+def _waits(server: FaultyRegistry, method: str, pattern: str) -> bool:
+    return any(
+        request.method == method and pattern in request.target and not request.status for request in server.requests
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern"),
+    [
+        ("GET", "/manifests/_trust"),
+        ("HEAD", "/blobs/"),
+        ("POST", "/blobs/uploads/"),
+        ("PUT", "/blobs/uploads/"),
+        ("PUT", "/manifests/sha256:"),
+        ("PUT", "/manifests/_trust."),
+        ("PUT", "/manifests/_trust"),
+        ("PUT", "/manifests/v1"),
+    ],
+    ids=lambda value: value.replace("/", " "),
+)
+def test_control_c_during_a_push(method: str, pattern: str, signed: Signed) -> None:
+    with FaultyRegistry() as server:
+        server.fail(method, f"{pattern}$" if pattern.endswith("_trust") else pattern.replace(".", r"\."), Hang(30))
+        _, err, took = _interrupted(server, method, pattern, ["push", "--from", f"{NAME}:v1", f"{server.host}/app:v1"])
+        assert server.tags.get("app", {}).get("v1") is None
+    assert err.splitlines()[-1] == "Interrupted"
+    assert "Traceback" not in err
+    assert took < LIMIT_S
+    assert _leftovers(signed.home) == []
+
+
+def test_control_c_while_layers_are_compressed_and_sent(signed: Signed, tmp_path: Path) -> None:
+    """Two layers of noise from an archive: one on its way, one being compressed."""
+    for number in (1, 2):
+        (tmp_path / f"layer{number}").mkdir()
+        (tmp_path / f"layer{number}" / "noise").write_bytes(os.urandom(8 << 20))
+    for command in (
+        ["build", "-t", "big:v1", "--compression", "none", f"{tmp_path}/layer1", f"{tmp_path}/layer2"],
+        ["save", "-o", f"{tmp_path}/big.tar", "big:v1"],
+    ):
+        subprocess.run([*WITH_CHEAP_KEYS, *command], cwd=ROOT, check=True, capture_output=True)
+    with FaultyRegistry() as server:
+        server.fail("PUT", "/blobs/uploads/", Hang(30))
+        source = f"docker-archive:{tmp_path}/big.tar"
+        _, err, took = _interrupted(server, "PUT", "/blobs/", ["push", "--from", source, f"{server.host}/app:v1"])
+        assert server.tags.get("app", {}) == {}
+    assert err.splitlines()[-1] == "Interrupted"
+    assert took < LIMIT_S
+    assert _leftovers(signed.home) == []
+
+
+def test_control_c_during_a_pull(signed: Signed) -> None:
+    with FaultyRegistry() as server:
+        name = f"{server.host}/app:v1"
+        subprocess.run(
+            [*WITH_CHEAP_KEYS, "push", "--from", f"{NAME}:v1", name], cwd=ROOT, check=True, capture_output=True
+        )
+        server.clear()
+        server.fail("GET", "/blobs/", Hang(30))
+        folder = signed.home.parent / "pulled"
+        _, err, took = _interrupted(server, "GET", "/blobs/", ["pull", "--to", f"oci:{folder}:v1", name])
+    assert err.splitlines()[-1] == "Interrupted"
+    assert took < LIMIT_S
+    assert "v1" not in (folder / "index.json").read_text() if (folder / "index.json").exists() else True
+    assert _leftovers(signed.home) == []
+
+
+@pytest.mark.parametrize("wait_s", [0.02, 0.1, 0.2, 0.4])
+def test_control_c_at_the_start(wait_s: float, signed: Signed) -> None:
+    """While modules are loaded nothing has begun; the signal itself may end the program."""
+    process = subprocess.Popen(
+        [*WITH_CHEAP_KEYS, "push", "--from", f"{NAME}:v1", "127.0.0.1:9/app:v1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(wait_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in {130, -signal.SIGINT}, err
+    assert _leftovers(signed.home) == []
+
+
+def _leftovers(home: Path) -> list[str]:
+    """Files that only an unfinished run leaves behind."""
+    spool = home / "cache" / "spool"
+    found = [str(path) for path in spool.iterdir()] if spool.exists() else []
+    return found + [str(path) for path in home.rglob("*") if path.name.startswith(".new-") or path.suffix == ".tmp"]
+
+
+def test_a_push_that_was_interrupted_is_finished_by_the_next(signed: Signed) -> None:
+    with FaultyRegistry() as server:
+        command = ["push", "--from", f"{NAME}:v1", f"{server.host}/app:v1"]
+        server.fail("PUT", "/manifests/v1", Hang(30), times=1)
+        _interrupted(server, "PUT", "/manifests/v1", command)
+        for arguments in (command, ["verify", f"{server.host}/app:v1"]):
+            done = subprocess.run([*WITH_CHEAP_KEYS, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fault", [Status(500), Drop(100)], ids=["500", "drop"])
+def test_a_push_that_a_registry_breaks_off_is_no_interrupt(fault: Status | Drop, signed: Signed) -> None:
+    with FaultyRegistry() as server:
+        server.fail("PUT", "/manifests/sha256", Status(400))
+        done = subprocess.run(
+            [*WITH_CHEAP_KEYS, "push", "--from", f"{NAME}:v1", f"{server.host}/app:v1"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "400" in done.stderr
+    assert _leftovers(signed.home) == []
