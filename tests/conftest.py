@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.peers.fixtures", "tests.peers.engine"]
+pytest_plugins = ["tests.peers.fixtures", "tests.peers.engine", "tests.peers.tokens"]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 NOWHERE = "http://127.0.0.1:9"
@@ -36,6 +36,9 @@ FOREIGN_PREFIXES = (
     "SOURCE_DATE_EPOCH",
     "NETRC",
     "SSL_CERT_",
+    "PYKCS11LIB",
+    "SOFTHSM2_CONF",
+    "GNUPG",
     "REQUESTS_CA",
 )
 

@@ -26,6 +26,7 @@ class Answers:
     old: bytes = b"correct horse"
     fresh: bytes = b"correct horse"
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    secret: str = "123456"
 
     def existing(self, label: str, purpose: Purpose) -> bytes:
         self.asked.append(("existing", label, purpose))
@@ -34,6 +35,10 @@ class Answers:
     def new(self, label: str, purpose: Purpose) -> bytes:
         self.asked.append(("new", label, purpose))
         return self.fresh
+
+    def pin(self, token: str) -> str:
+        self.asked.append(("pin", token, ""))
+        return self.secret
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_store(folder: Path, answers: Answers) -> Callable[[], KeyStore]:
     """A new run of the program on the same folder."""
-    return lambda: KeyStore(folder, answers, clock=lambda: datetime(2026, 11, 24, 8, 0, tzinfo=UTC))
+    return lambda: KeyStore(folder, answers, clock=lambda: datetime(2026, 11, 24, 8, 0, tzinfo=UTC), pins=answers)
 
 
 @pytest.fixture

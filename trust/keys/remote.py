@@ -60,13 +60,14 @@ class Service:
     """A place where keys are.
 
     ``extra`` is dockseal's, if one is needed. ``arguments`` are those of securesystemslib's ``import_``.
-    ``form`` shows a URI, ``help`` the way out.
+    ``form`` shows a URI, ``help`` the way out. ``has_pin``: every signature needs a PIN.
     """
 
     extra: str | None
     arguments: Callable[[Place], tuple[Any, ...]]
     form: str
     help: str
+    has_pin: bool = False
 
 
 SERVICES: dict[str, Service] = {
@@ -75,6 +76,7 @@ SERVICES: dict[str, Service] = {
         lambda at: (int(at.path) if at.path else None, at.query.get("label"), at.ask),
         "hsm:KEYID?label=TOKEN",
         "is the token in, and does PYKCS11LIB name its PKCS#11 library? See it with pkcs11-tool --list-objects",
+        has_pin=True,
     ),
     "gnupg": Service(
         None,
@@ -258,16 +260,17 @@ def fetch(uri: str, secrets: Secrets) -> tuple[str, Key]:
 
 
 def open_signer(key: StoredKey, secrets: Secrets) -> Signer:
-    """What signs with a key that is elsewhere. Its PIN is asked for when it first signs.
+    """What signs with a key that is elsewhere. A PIN is asked for now: later, progress may be on the screen.
 
     Raises:
-        KeyUnavailableError: its library is missing, or the URI does not fit.
+        KeyUnavailableError: its library is missing, the URI does not fit, or nobody can give the PIN.
     """
     from securesystemslib.signer import Signer
 
     uri = key.uri or ""
     guard = Guard(uri, secrets)
-    service_of(uri)
+    if service_of(uri).has_pin:
+        secrets.handler(uri)("pin")
     inner = guard.run(
         f"the key {key.label!r} ({key.short}) cannot be used",
         lambda: Signer.from_priv_key_uri(uri, key.public, secrets.handler(uri)),

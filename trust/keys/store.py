@@ -264,7 +264,7 @@ class KeyStore:
         self._signers.pop(key.key_id, None)
 
     def signer(self, key: StoredKey) -> Signer:
-        """What signs with this key; asks for its passphrase the first time, for a token's PIN when it signs.
+        """What signs with this key; asks for its passphrase or PIN the first time.
 
         Raises:
             KeyUnavailableError: the passphrase is wrong, or the file is damaged or not that of this key; for a key
