@@ -9,7 +9,7 @@ import pytest
 
 from tests.doubles.faulty_registry import Drop, FaultyRegistry, LoseAnswer
 from tests.oci.samples import sample
-from tests.trust.writing import Person, index_image, live, plain_image, remote, then
+from tests.trust.writing import Person, index_image, live, plain_image, remote, state_of, then
 from trust.digest import Digest
 from trust.errors import ConflictError, DocksealError, UnreachableError, UntrustedRootError
 from trust.pins import Pin
@@ -100,7 +100,7 @@ class Scene:
         signed = self.push()
         self.new = signed.digest
         self.requests = server.requests
-        self.pin = Pin(remote(server.host).repository, root=Digest.of(signed.state.verified.state.roots[0]))
+        self.pin = Pin(remote(server.host).repository, root=Digest.of(state_of(signed).verified.state.roots[0]))
         self.people = people
         self._runs = 0
 

@@ -23,6 +23,7 @@ from tests.trust.writing import (
     plain_image,
     remote,
     roles,
+    state_of,
     then,
 )
 from trust.errors import DocksealError, KeyUnavailableError, MissingError, UnsignedError, UsageError
@@ -57,7 +58,6 @@ class Refusal:
 ALL = ("root", "targets", "publish")
 REFUSALS = {
     "no key of targets here": Refusal(("publish",), "cannot sign as targets"),
-    "no publishing key here": Refusal(("targets",), "cannot sign as snapshot"),
     "a wrong passphrase": Refusal(ALL, "passphrase", KeyUnavailableError, passphrase=b"not this one"),
     "a wrong passphrase, and a new repository": Refusal(
         ALL, "passphrase", KeyUnavailableError, passphrase=b"not this one", first=True
@@ -114,7 +114,6 @@ class TestRefusal:
         with pytest.raises(refusal.error, match=refusal.says) as caught:
             bob.push(remote(proxy.address, unique_name), refusal.tag, image, signers=refusal.signers)
         assert proxy.writes == ()
-        assert type(caught.value) is refusal.error
         assert caught.value.exit_code == {UnsignedError: 10, KeyUnavailableError: 4, UsageError: 2}[refusal.error]
         assert opens(image) == 0, "no layer was read"
         assert contents(store) == before
@@ -125,6 +124,25 @@ class TestRefusal:
         with pytest.raises(MissingError):
             sign(store, "v1", "v1", ann.signer(store))
         assert proxy.writes == ()
+
+
+class TestProposal:
+    """A push that lacks a signature of somebody else leaves a proposal, and the tag stays."""
+
+    @pytest.mark.parametrize("labels", [("targets",), ("targets", "root")], ids=["targets alone", "targets and root"])
+    def test_without_a_publishing_key(self, server: FaultyRegistry, people: People, labels: tuple[str, ...]) -> None:
+        ann, store = people("ann"), remote(server.host)
+        old = ann.push(store, "v1", plain_image("old"))
+        bob = people("bob", *labels)
+        bob.pins[:] = ann.pins
+        signed = bob.push(remote(server.host), "v1", plain_image("new"))
+        assert signed.state is None
+        assert signed.proposal is not None
+        assert [tag for tag in server.tags["app"] if tag.startswith("_trust-proposal.")]
+        assert store.resolve("v1") == old.digest
+        assert ann.trusted_digest(store, "v1") == old.digest
+        ann.push(remote(server.host), "v2", plain_image("other"))
+        assert ann.trusted_digest(store, "v1") == signed.digest, "the next publisher completes it, and moves the tag"
 
 
 class TestUnsigned:
@@ -167,7 +185,7 @@ class TestAgain:
         before = opens(image)
         again = ann.push(remote(server.host), "v1", image)
         assert (again.initialised, again.unchanged, again.roles) == (False, True, ("targets",))
-        assert again.state.verified.identity == first.state.verified.identity
+        assert state_of(again).verified.identity == state_of(first).verified.identity
         assert server.writes == ()
         assert opens(image) == before
 
@@ -194,7 +212,7 @@ class TestAgain:
         first = ann.push(store, "v1", plain_image("a"))
         again = ann.later(days=8).push(remote(server.host), "v1", plain_image("a"))
         assert not again.unchanged
-        assert again.state.verified.version == first.state.verified.version + 1
+        assert state_of(again).verified.version == state_of(first).verified.version + 1
 
     def test_annotations_are_signed_and_make_a_difference(self, server: FaultyRegistry, people: People) -> None:
         ann, store = people("ann"), remote(server.host)

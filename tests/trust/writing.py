@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
     from trust.pins import Pin
+    from trust.read import Trusted
     from trust.sign import Signed
     from trust.tuf.verified import Verified
     from trust.upload import LayerProgress
@@ -249,6 +250,12 @@ def index_image(*architectures: str) -> Image:
 def opens(image: Image) -> int:
     """How often a layer of the image was opened."""
     return sum(layer.open.count for layer in image.layers if isinstance(layer.open, Opened))
+
+
+def state_of(signed: Signed) -> Trusted:
+    """The state that is live since."""
+    assert signed.state is not None, f"waits for {signed.lacking}"
+    return signed.state
 
 
 def live(store: Store) -> Verified:
