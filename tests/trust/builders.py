@@ -123,6 +123,9 @@ class Keyring:
         """The public key of a new signer."""
         return self.new().public_key
 
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._signers
+
     def __getitem__(self, key_id: str) -> CryptoSigner:
         return self._signers[key_id]
 
@@ -168,9 +171,9 @@ class Team:
         return Pin(self.repository, root=Digest.of(state.roots[0]))
 
     def signers(self, role: str) -> list[CryptoSigner]:
-        """Everybody who signs a role."""
+        """Everybody in the ring who signs a role."""
         keys = self.keys.get(role) or self.delegated[role]
-        return [self.ring[key.keyid] for key in keys.keys]
+        return [self.ring[key.keyid] for key in keys.keys if key.keyid in self.ring]
 
     def first(self, *targets: Target, now: datetime = NOW) -> State:
         return draft.first_state(self.terms, self.keys, targets, self.ring, now)
