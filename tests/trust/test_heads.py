@@ -117,6 +117,7 @@ def test_history_counts_for_lookers_on_only(team: Team, first: State) -> None:
     new, old = verified(state), verified(first)
     assert not covers(new, old)
     assert continues(new, old)
+    assert continues(verified(team.next(first)), old)
     assert not continues(old, new)
     assert not continues(new, verified(a_team().first(V1)))
 
