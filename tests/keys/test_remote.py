@@ -248,8 +248,12 @@ class TestGnuPG:
         with pytest.raises(UsageError, match="1024 bits: expected 2048"):
             store.add(gnupg.uri(gnupg.make_key("rsa1024", "small")))
 
-    def test_an_encryption_key_of_no_use(self, gnupg: GnuPG, store: KeyStore) -> None:
-        with pytest.raises((UsageError, KeyUnavailableError)):
+    def test_a_dsa_key(self, gnupg: GnuPG, store: KeyStore) -> None:
+        with pytest.raises(UsageError, match="is of type dsa: expected Ed25519 or RSA"):
+            store.add(gnupg.uri(gnupg.make_key("dsa2048", "dsa")))
+
+    def test_a_curve_that_securesystemslib_does_not_know(self, gnupg: GnuPG, store: KeyStore) -> None:
+        with pytest.raises(KeyUnavailableError, match="gave no public key"):
             store.add(gnupg.uri(gnupg.make_key("nistp256", "curve")))
 
 
@@ -392,6 +396,20 @@ def test_a_service_uri_that_is_refused(
     monkeypatch.setattr(cloud, "found", "hv:release/3")
     with pytest.raises(UsageError, match=message):
         store.add(uri)
+
+
+def test_a_description_that_appears_meanwhile_is_left_alone(
+    store: KeyStore, cloud: type[Cloud], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def import_(*arguments: Any) -> tuple[str, Key]:
+        folder.mkdir(parents=True)
+        (folder / "mine.json").write_bytes(b"of another process")
+        return "awskms:key", cloud.inner.public_key
+
+    monkeypatch.setattr(cloud, "import_", import_)
+    with pytest.raises(UsageError, match="there is a key 'mine' already"):
+        store.add("awskms:key", "mine")
+    assert files(folder) == {"mine.json": b"of another process"}
 
 
 def test_a_service_that_denies(

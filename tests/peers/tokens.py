@@ -76,17 +76,7 @@ class GnuPG:
 
     def add_subkey(self, fingerprint: str, kind: str = "rsa2048") -> str:
         """Add a subkey that signs; its fingerprint."""
-        self(
-            "--passphrase",
-            "",
-            "--pinentry-mode",
-            "loopback",
-            "--quick-add-key",
-            fingerprint,
-            "ed25519",
-            "sign",
-            "never",
-        )
+        self("--passphrase", "", "--pinentry-mode", "loopback", "--quick-add-key", fingerprint, kind, "sign", "never")
         return self.fingerprints(fingerprint)[-1]
 
     def fingerprints(self, name: str) -> list[str]:
