@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from cli import options, terminal
 from cli.desk import Desk
-from trust.errors import UsageError
+from trust.errors import DocksealError, UsageError
 from trust.files import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def register(app: typer.Typer) -> None:
@@ -222,7 +226,19 @@ def save(
     elif sys.stdout.isatty():
         raise UsageError("an archive is not written to a terminal", hint="dockseal save -o FILE NAME")
     else:
-        write(sys.stdout.buffer)
+        with _closed_pipe_is_silent():
+            write(sys.stdout.buffer)
+
+
+@contextmanager
+def _closed_pipe_is_silent() -> Iterator[None]:
+    """Whoever reads an archive from us may stop early, as with any filter."""
+    try:
+        yield
+    except DocksealError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise error.__cause__ from None
+        raise
 
 
 def _command(text: str | None, option: str) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cli import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rich.live import Live
     from rich.table import Table
@@ -29,6 +29,7 @@ PULL_WORDS = {
 """The same events, in the words of ``docker pull``."""
 _REFRESHES_PER_SECOND = 10
 _BAR_CELLS = 30
+_LONGEST_MOVING = len("Compressing")
 
 
 @contextmanager
@@ -78,6 +79,7 @@ class _Live:
         self._rows: dict[str, LayerProgress] = {}
         self._lock = threading.Lock()
         self._live: Live | None = None
+        self._closing = False
 
     def __call__(self, event: LayerProgress) -> None:
         with self._lock:
@@ -86,7 +88,8 @@ class _Live:
                 self._live = self._started()
 
     def close(self) -> None:
-        """Draw once more and leave the rows as they are."""
+        """Draw all rows once more and leave them as they are."""
+        self._closing = True
         if self._live is not None:
             self._live.stop()
 
@@ -98,22 +101,32 @@ class _Live:
             get_renderable=self._draw,
             console=Console(highlight=False),
             refresh_per_second=_REFRESHES_PER_SECOND,
-            vertical_overflow="visible",
+            vertical_overflow="crop",
         )
         live.start()
         return live
 
     def _draw(self) -> Table:
-        return _grid(dict(self._rows), self._words)
+        rows = list(self._rows.values())
+        height = sys.maxsize if self._closing or self._live is None else self._live.console.height
+        return _grid(rows if len(rows) < height else _most_telling(rows, height - 1), self._words)
 
 
-def _grid(rows: Mapping[str, LayerProgress], words: Mapping[str, str]) -> Table:
+def _most_telling(rows: list[LayerProgress], count: int) -> list[LayerProgress]:
+    """The rows for a terminal that is too low for all: those that move, those that wait, then what is done."""
+    ranks = {"Compressing": 0, "Pushing": 0, "Preparing": 1, "Waiting": 1}
+    chosen = sorted(rows, key=lambda row: ranks.get(row.status, 2))[:count]
+    return [row for row in rows if row in chosen]
+
+
+def _grid(rows: Iterable[LayerProgress], words: Mapping[str, str]) -> Table:
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 1))
-    for event in rows.values():
-        status = words.get(event.status, event.status)
-        grid.add_row(f"{event.layer}: {status}", _bar(event))
+    grid = Table.grid()
+    grid.add_column(no_wrap=True, overflow="crop")
+    for event in rows:
+        status, bar = words.get(event.status, event.status), _bar(event)
+        grid.add_row(f"{event.layer}: {status:<{_LONGEST_MOVING}} {bar}" if bar else f"{event.layer}: {status}")
     return grid
 
 

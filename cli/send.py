@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trust.upload import Uploads
     from trust.writer import Foundation, Writer
 
+SIGNING = "Signing and pushing trust metadata"
 NameArgument = Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="registry/name:tag, or oci:FOLDER:TAG.")]
 
 
@@ -133,6 +134,7 @@ def sign(
         terminal.say_json(_as_json(store, target, signed))
         return
     terminal.say(f"{target}: digest: {signed.digest} size: {signed.size}")
+    terminal.say(SIGNING)
     signing.report(target, signed)
 
 
@@ -190,7 +192,6 @@ class Signing:
 
     def report(self, tag: str, signed: Signed) -> None:
         """What was signed, and, after the first time, what to keep and what to give to others."""
-        terminal.say("Signing and pushing trust metadata")
         name = f"{self._store.name}:{tag}"
         if signed.state is None:
             waits = (
@@ -259,7 +260,7 @@ class _Push:
         image = self._image(tag)
         signing = Signing(self._desk, self._store, self._machine)
         signer = signing.signer(tuple(signers), annotations)
-        with _Shown(self._store, tag, silent=self._silent) as shown:
+        with _Shown(self._store, tag, silent=self._silent, signs=True) as shown:
             signed = push_signed(self._store, tag, image, signer, self._uploads(shown), on_pushed=shown.pushed)
         if not self._silent:
             signing.report(tag, signed)
@@ -294,12 +295,13 @@ class _Push:
 class _Shown:
     """What a push shows: the repository, its layers, then the digest line."""
 
-    def __init__(self, store: Store, tag: str, *, silent: bool) -> None:
+    def __init__(self, store: Store, tag: str, *, silent: bool, signs: bool = False) -> None:
         from cli.progress import layer_rows
 
         self._stack = ExitStack()
         self._tag = tag
         self._silent = silent
+        self._signs = signs
         if not silent:
             terminal.say(f"The push refers to repository [{full_name(store)}]")
         self.rows = self._stack.enter_context(layer_rows(quiet=silent))
@@ -315,6 +317,8 @@ class _Shown:
         self._stack.close()
         if not self._silent:
             terminal.say(f"{self._tag}: digest: {manifest.digest} size: {manifest.size}")
+            if self._signs:
+                terminal.say(SIGNING)
 
 
 def full_name(store: Store) -> str:

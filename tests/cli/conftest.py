@@ -13,6 +13,8 @@ import pytest
 from cli.main import run
 from tests.cli.program import PASSPHRASE, Dockseal
 from trust.keys import container
+from trust.oci.retry import RetryPolicy
+from trust.oci.transport import Transport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,14 @@ def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bcrypt round instead of 24, in this process: these tests are not about what a key costs."""
     monkeypatch.setattr(container, "KDF_ROUNDS", 1)
     monkeypatch.setattr(container, "MIN_KDF_ROUNDS", 1)
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts as ever, without the long waits between them."""
+    defaults = Transport.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "policy", RetryPolicy(first_seconds=0.001))
 
 
 @pytest.fixture(autouse=True)

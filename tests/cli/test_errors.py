@@ -1,0 +1,173 @@
+"""What goes wrong around the program: full disks, closed pipes, registries that misbehave, secrets in messages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import NAME
+from tests.cli.program import CHEAP_KEYS, COMMAND, PASSPHRASE, ROOT, process
+from tests.doubles.faulty_registry import HTML, FaultyRegistry, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Signed
+    from tests.cli.program import Dockseal
+    from tests.doubles.faulty_registry import Fault
+
+LIMITED = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+{CHEAP_KEYS}
+from cli.main import main
+main()
+"""
+
+
+def _on_a_full_disk(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """No file can grow beyond ``size`` bytes."""
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    import os
+
+    folder = tmp_path / "big"
+    folder.mkdir()
+    (folder / "noise").write_bytes(os.urandom(300_000))
+    return folder
+
+
+def _essential(names: set[str]) -> set[str]:
+    """Lock files and caches may come and go; blobs, names and keys may not."""
+    return {name for name in names if "cache/" not in name and not name.endswith(".lock")}
+
+
+def test_a_full_disk_during_a_build(signed: Signed, big: Path) -> None:
+    before = _essential(_files(signed.home))
+    done = _on_a_full_disk(100_000, "build", "-t", "big:v1", big)
+    assert done.returncode == 1
+    assert "Error: " in done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _essential(_files(signed.home)) == before
+    assert not [name for name in _files(signed.home) if "spool" in name]
+
+
+def test_a_full_disk_during_a_push_to_a_folder(signed: Signed, big: Path, dockseal: Dockseal, tmp_path: Path) -> None:
+    dockseal("build", "-t", "big:v1", big)
+    dockseal("save", "-o", tmp_path / "big.tar", "big:v1")
+    before = _essential(_files(signed.folder))
+    for source in ("big:v1", f"docker-archive:{tmp_path}/big.tar"):
+        done = _on_a_full_disk(100_000, "push", "--from", source, "--as", NAME, f"{signed.name}:v2")
+        assert done.returncode == 1, done.stderr
+        assert "File too large" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert _essential(_files(signed.folder)) == before
+    dockseal("verify", "--as", NAME, f"{signed.name}:v1")
+    dockseal("verify", "--as", NAME, f"{signed.name}:v2", code=11)
+
+
+def test_a_full_disk_when_keys_are_made(home: Path) -> None:
+    done = _on_a_full_disk(50, "key", "generate", "release")
+    assert done.returncode == 4
+    assert "File too large" in done.stderr
+    assert _essential(_files(home)) == set()
+
+
+def test_a_full_disk_when_an_archive_is_saved(signed: Signed, big: Path, dockseal: Dockseal, tmp_path: Path) -> None:
+    dockseal("build", "-t", "big:v1", big)
+    (tmp_path / "out").mkdir()
+    done = _on_a_full_disk(100_000, "save", "-o", tmp_path / "out" / "big.tar", "big:v1")
+    assert done.returncode == 1
+    assert _files(tmp_path / "out") == set()
+
+
+def test_output_that_cannot_be_written(signed: Signed) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - subprocess takes a file
+        told = process("images", stdout=full, code=1)
+    assert "Error: No space left on device" in told.err
+    assert "Exception ignored" not in told.err
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("arguments", [["images"], ["save", "-o", "-", f"{NAME}:v1"], ["--help"], ["key", "list"]])
+def test_a_closed_pipe_is_silent(arguments: list[str], signed: Signed) -> None:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        err = running.stderr.read()
+        running.wait(20)
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        (Status(401, b"", {"WWW-Authenticate": 'Basic realm="x"'}), 3, "dockseal login"),
+        (Status(403), 3, "dockseal login"),
+        (Status(404), 10, "holds no trust data"),
+        (Status(500), 3, "500"),
+        (Status(429, b"", {"Retry-After": "0"}), 3, "429"),
+        (HTML, 3, "web page"),
+        (Status(200, b"{}", {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}), 15, "manifest"),
+    ],
+    ids=["401", "403", "404", "500", "429", "a web page", "nonsense"],
+)
+def test_registries_that_misbehave(fault: Fault, code: int, words: str, signed: Signed, dockseal: Dockseal) -> None:
+    with FaultyRegistry() as server:
+        server.fail("*", "/manifests/", fault, times=None)
+        told = dockseal("verify", f"{server.host}/app:v1", code=code)
+        assert words in told.err
+        assert len(told.err) < 1500
+        pushed = dockseal("push", "--from", f"{NAME}:v1", f"{server.host}/app:v1", code=_pushed(code))
+        assert "Successfully" not in pushed.out
+        assert server.writes == () or code == 10
+
+
+def _pushed(code: int) -> int:
+    """A push to a registry that says 404 to everything begins there, and fails when it writes."""
+    return 11 if code == 10 else code
+
+
+def test_no_secret_is_ever_shown(signed: Signed, dockseal: Dockseal, home: Path) -> None:
+    (home / ".docker").mkdir()
+    with FaultyRegistry() as server:
+        (home / ".docker" / "config.json").write_text(
+            '{"auths": {"%s": {"username": "me", "password": "s3cret-password"}}}' % server.host  # noqa: UP031 - braces
+        )
+        server.basic = ("me", "another")
+        told = dockseal("push", "--from", f"{NAME}:v1", f"{server.host}/app:v1", code=3)
+    assert "s3cret" not in told.out + told.err
+    assert PASSPHRASE not in told.out + told.err
+
+
+def test_a_home_that_cannot_be_written(signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DOCKSEAL_HOME", str(tmp_path / "file" / "home"))
+    told = process("build", "-t", "x:v1", signed.home / "keys", code=1)
+    assert "Error: " in told.err
+    assert "Traceback" not in told.err
+    told = process("key", "generate", "x", code=4)
+    assert "Traceback" not in told.err
