@@ -11,7 +11,7 @@ from tests.trust.builders import REPOSITORY, Delegate, a_state, a_target, a_team
 from tests.trust.mutations import Mutation, bent_bytes, mutations
 from trust.digest import Digest
 from trust.errors import RollbackError, UsageError
-from trust.memory import Memory, Seen
+from trust.memory import Memory, Seen, known_repositories
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,3 +198,13 @@ def _look(tmp_path: Path, data: bytes) -> None:
     (folder / "seen.json").write_bytes(data)
     with suppress(UsageError, RollbackError):
         memory(tmp_path).check(verified(FIRST), ANCHOR)
+
+
+def test_the_repositories_that_were_seen(tmp_path: Path) -> None:
+    assert known_repositories(tmp_path) == ()
+    for repository in (REPOSITORY, "/very/long/folder" * 40):
+        memory(tmp_path, repository).keep(verified(FIRST), ANCHOR)
+    damaged = tmp_path / "trust" / "x" / "seen.json"
+    damaged.parent.mkdir()
+    damaged.write_text("x")
+    assert known_repositories(tmp_path) == tuple(sorted([REPOSITORY, "/very/long/folder" * 40]))

@@ -100,6 +100,8 @@ def test_links_and_terms_are_read_as_they_were_written() -> None:
 
 
 def test_terms_have_defaults() -> None:
+    assert Period.of(90) == Period(90, 30)
+    assert Period.of(1) == Period(1, 1)
     assert TERMS.max_timestamp_days == 8
     assert TERMS.period("release") == Period(90, 20)
     assert TERMS.period("stranger") == TERMS.period("targets") == Period(365, 60)
