@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +16,12 @@ from tuf.api.metadata import Metadata, Root
 from tests.trust.builders import NOW, V2, Delegate, a_state, a_target, a_team, checked, signed_of, verified
 from trust.digest import Digest
 from trust.errors import UnsignedError
+from trust.states import encode
 from trust.tuf.draft import Change, first_state, next_state
 from trust.tuf.roles import TOP_LEVEL_ROLES, parse_rfc3339, rfc3339, role_of
-from trust.tuf.state import COVERED_VERSIONS, DEFAULT_PERIODS
+from trust.tuf.state import COVERED_VERSIONS, DEFAULT_PERIODS, EXTENSION, Terms
 
+FORMAT = Path(__file__).parents[2] / "docs" / "format.md"
 LATER = NOW + timedelta(days=3, microseconds=1)
 
 
@@ -146,3 +152,35 @@ def test_a_role_that_is_nobodys() -> None:
     with pytest.raises(KeyError):
         role_of("nobody", found.root, found.targets)
     assert role_of("targets", found.root, {}) == found.root.roles["targets"]
+
+
+class TestFormat:
+    """docs/format.md shows what is written."""
+
+    def examples(self) -> list[dict[str, Any]]:
+        blocks = re.findall(r"```json\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
+        return [json.loads(block if block.startswith("{") else f"{{{block}}}") for block in blocks]
+
+    def test_of_a_root_and_a_timestamp(self) -> None:
+        root, timestamp = [example[EXTENSION] for example in self.examples() if EXTENSION in example]
+        assert root == Terms.make("ghcr.io/acme/app", {}).to_json()
+        team = a_team()
+        written: dict[str, Any] = verified(team.next(a_state(team=team))).links.to_json()
+        assert list(timestamp) == list(written)
+        assert list(timestamp["root"]) == list(written["root"])
+
+    def test_of_a_target(self) -> None:
+        (target,) = [example["v1"] for example in self.examples() if "v1" in example]
+        written = a_target("v1", build="1734").to_file().to_dict()
+        assert list(target) == list(written)
+        assert list(target["custom"]) == list(written["custom"])
+
+    def test_of_a_state(self) -> None:
+        (shown,) = [example for example in self.examples() if "layers" in example]
+        written = json.loads(encode(a_state()).raw)
+        assert set(shown) == set(written)
+        assert shown["artifactType"] == written["artifactType"]
+        assert shown["config"] | {"digest": ""} == written["config"] | {"digest": ""}
+        assert set(shown["layers"][0]) == set(written["layers"][0])
+        names = [layer["annotations"]["tuf.io/filename"] for layer in written["layers"]]
+        assert names == ["1.root.json", "1.targets.json", "1.snapshot.json", "timestamp.json"]
