@@ -26,6 +26,7 @@ from trust.states import MAX_TAGS
 from trust.team import check_signer_name
 from trust.tuf.edits import ALL_TAGS, NewSigner, add_signer, first_file
 from trust.tuf.proposed import judge, propose
+from trust.tuf.roles import add_signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +123,7 @@ def accept(writer: Writer, invitation: Invitation, signer: Signer, now: datetime
     """
     base = writer.standing()
     metadata: Metadata[Targets] = Metadata(first_file(base, invitation.name, invitation.expires_days, now))
-    metadata.sign(signer)
+    add_signature(metadata, signer)
     name = f"{metadata.signed.version}.{invitation.name}.json"
     public = json.dumps({"id": signer.public_key.keyid, **signer.public_key.to_dict()}, sort_keys=True)
     files = {name: metadata.to_bytes(JSONSerializer(compact=True))}

@@ -15,6 +15,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from trust.errors import ConflictError, TamperedError
+from trust.tuf.roles import add_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -161,7 +162,7 @@ def sign_with(proposed: Proposed, base: Verified, available: Available) -> Propo
             done = {key_id for key_id in need.key_ids if key_id in metadata.signatures}
             open_keys = [key_id for key_id in need.key_ids if key_id not in done]
             for signer in available(open_keys, max(0, need.threshold - len(done))):
-                metadata.sign(signer, append=True)
+                add_signature(metadata, signer)
         files[draft.role] = metadata
     return judge(base, files, proposed.removed)
 

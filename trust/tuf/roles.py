@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from trust.digest import Digest
+from trust.errors import DocksealError, KeyUnavailableError
 from trust.tuf.state import EXTENSION, TIMESTAMP_FILE, Links, State, Terms
 
 if TYPE_CHECKING:
@@ -135,8 +137,21 @@ def sign(signed: T, signers: Sequence[Signer]) -> bytes:
     """
     metadata = Metadata(signed)
     for signer in signers:
-        metadata.sign(signer, append=True)
+        add_signature(metadata, signer)
     return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
+    """Sign, with our own error where python-tuf wraps it.
+
+    Raises:
+        KeyUnavailableError: the key cannot sign.
+    """
+    try:
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, DocksealError) else KeyUnavailableError(str(error)) from error
 
 
 def assemble(
