@@ -104,9 +104,7 @@ def open_file(writer: Writer, data: bytes) -> Opened:
         raise TamperedError("the file is no proposal that `dockseal approve --export` wrote")
     state = State.of(_files(body, "state"))
     base = writer.trust(StoredState(state, encode(state).digest)).verified
-    removed = body.get("removed")
-    annotations = ",".join(str(name) for name in removed) if isinstance(removed, list) else ""
-    return Opened(decode(_files(body, "files"), annotations, base), base)
+    return Opened(decode(_files(body, "files"), base), base)
 
 
 def sign_file(writer: Writer, opened: Opened) -> bytes:
@@ -132,8 +130,7 @@ def import_file(writer: Writer, data: bytes) -> Outcome:
     opened = open_file(writer, data)
     writer.catch_up()
     base = writer.standing()
-    annotations = ",".join(sorted(opened.proposed.removed))
-    proposed = decode([(draft.name, draft.data) for draft in opened.proposed.drafts], annotations, base)
+    proposed = decode([(draft.name, draft.data) for draft in opened.proposed.drafts], base)
     tags: tuple[str, ...] = ()
     for proposal in read_proposals(writer.store, base):
         if proposal.problem is None and proposal.id == opened.id:
@@ -156,7 +153,6 @@ def _encode(opened: Opened) -> bytes:
         "kind": KIND,
         "repository": opened.base.terms.repository,
         "files": {name: data.decode() for name, data in contents(opened.proposed).items()},
-        "removed": sorted(opened.proposed.removed),
         "state": {name: data.decode() for name, data in opened.base.state.files.items()},
     }
     return json.dumps(body, indent=1).encode()

@@ -20,7 +20,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from trust.errors import DocksealError, ExpiredError, TamperedError
 from trust.tuf import rules
-from trust.tuf.state import MAX_ROLE_FILE_BYTES, MAX_STATE_FILES, State, identity_of
+from trust.tuf.roles import delegated_names
+from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
 from trust.tuf.verified import Verified
 
 if TYPE_CHECKING:
@@ -127,13 +128,13 @@ def _refresh(state: State, trusted_root: bytes) -> Verified:
         trusted.reference_time = datetime.min.replace(tzinfo=UTC)
         updater.refresh()
         targets = {Targets.type: trusted.targets}
-        waiting = [(Targets.type, role) for role in _delegated(trusted.targets)]
+        waiting = [(Targets.type, role) for role in delegated_names(trusted.targets)]
         while waiting:
             parent, role = waiting.pop(0)
             if role in targets:
                 raise TamperedError(f"the role {role!r} is delegated twice: expected one place for a name")
             targets[role] = updater._load_targets(role, parent)  # noqa: SLF001 - likewise
-            waiting += [(role, child) for child in _delegated(targets[role])]
+            waiting += [(role, child) for child in delegated_names(targets[role])]
     links, terms = rules.links_of(trusted.timestamp), rules.terms_of(trusted.root)
     rules.check_newest_root(state, trusted.root, links)
     rules.check_snapshot_bound(trusted.timestamp)
@@ -149,14 +150,3 @@ def _refresh(state: State, trusted_root: bytes) -> Verified:
         identity=identity_of(trusted.timestamp.to_dict()),
         lookup=updater.get_targetinfo,
     )
-
-
-def _delegated(targets: Targets) -> tuple[str, ...]:
-    delegations = targets.delegations
-    if delegations is None:
-        return ()
-    if delegations.succinct_roles is not None:
-        if delegations.succinct_roles.number_of_bins > MAX_STATE_FILES:  # 2^32 names would fill the memory
-            raise TamperedError(f"{delegations.succinct_roles.number_of_bins} bins: expected at most {MAX_STATE_FILES}")
-        return tuple(delegations.succinct_roles.get_roles())
-    return tuple(delegations.roles or ())

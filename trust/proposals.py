@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata
 
 from trust.errors import (
     ConflictError,
@@ -27,7 +27,7 @@ from trust.errors import (
 from trust.oci.reference import TRUST_TAG_PREFIX
 from trust.rolefiles import encode_files, put_files, read_files
 from trust.states import MAX_TAGS
-from trust.tuf.proposed import Proposed, judge, merged
+from trust.tuf.proposed import Proposed, identity_of, judge, merged
 from trust.tuf.rules import check_file
 from trust.tuf.state import parse_file_name
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
+    from trust.tuf.proposed import RoleFile
     from trust.tuf.verified import Verified
 
 PROPOSAL_TYPE = "application/vnd.dockseal.trust.proposal.v1"
 BASE = "vnd.dockseal.trust.base"
-REMOVED = "vnd.dockseal.trust.removed"
 MAX_PROPOSALS = 100
 MAX_FILES = 64
 MAX_BYTES = 64 << 20
@@ -52,7 +52,8 @@ class Proposal:
     """A proposal as it stands. ``id``: 12 hex digits over what is proposed, which people call it by.
 
     ``base`` is the identity that it names, ``tags`` those under which it was found. ``problem`` says why it
-    can no longer be published; it has no files then.
+    can no longer be published; it has no files then. What is malformed goes by its tag, so that nobody can
+    take away the id of another.
     """
 
     id: str
@@ -64,30 +65,38 @@ class Proposal:
 
 def encode(proposed: Proposed, base: str) -> Manifest:
     """The manifest that holds a proposal; the same proposal with the same signatures gives the same bytes."""
-    annotations = {BASE: base, REMOVED: ",".join(sorted(proposed.removed))}
-    return encode_files(contents(proposed), PROPOSAL_TYPE, annotations=annotations)
+    return encode_files(contents(proposed), PROPOSAL_TYPE, annotations={BASE: base})
 
 
-def decode(files: Iterable[tuple[str, bytes]], removed: str, current: Verified) -> Proposed:
+def decode(files: Iterable[tuple[str, bytes]], current: Verified) -> Proposed:
     """Read a proposal's files and judge them against the current state.
 
     Args:
         files: name and bytes, unverified.
-        removed: the signers that leave with it, separated by commas.
         current: the state.
 
     Raises:
         TamperedError: one is malformed, or has a signature that does not verify.
+        UntrustedRootError: the root is another repository's.
         ConflictError: they were overtaken by the state.
     """
-    roles: dict[str, Metadata[Root] | Metadata[Targets]] = {}
+    return _judged(_parse(files, current), current)
+
+
+def _parse(files: Iterable[tuple[str, bytes]], current: Verified) -> dict[str, RoleFile]:
+    """Role files by role, each well-formed; what they say is not judged yet."""
+    roles: dict[str, RoleFile] = {}
     for name, data in files:
         check_file(name, data, current.terms.repository)
         role, _ = parse_file_name(name)
         if role in {"snapshot", "timestamp"} or role in roles:
             raise TamperedError(f"the proposal holds {name}: expected one file of root, targets or a signer each")
         roles[role] = parse_role_file(name, data)
-    proposed = judge(current, roles, [name for name in removed.split(",") if name])
+    return roles
+
+
+def _judged(roles: dict[str, RoleFile], current: Verified) -> Proposed:
+    proposed = judge(current, roles)
     for draft in proposed.drafts:
         if forged := set(roles[draft.role].signatures) - set(draft.metadata.signatures):
             keys = ", ".join(sorted(key[:7] for key in forged))
@@ -103,29 +112,25 @@ def tags_of(tags: Sequence[str]) -> tuple[str, ...]:
 def read_proposals(store: Store, current: Verified, tags: Sequence[str] | None = None) -> tuple[Proposal, ...]:
     """Every proposal, the signatures of its copies put together; what is malformed has a ``problem``.
 
+    At most ``MAX_PROPOSALS`` tags are looked at: who floods a repository with junk hides proposals, and keeps
+    nobody from pushing.
+
     Args:
         store: scoped to the repository.
         current: the state that they are judged against.
         tags: the store's tags, where they were listed already.
 
     Raises:
-        ConflictError: more than ``MAX_PROPOSALS``.
         UnreachableError: the store did not answer.
     """
-    found = tags_of(store.tags(MAX_TAGS) if tags is None else tags)
-    if len(found) > MAX_PROPOSALS:
-        raise ConflictError(
-            f"{store.name} holds {len(found)} proposals: at most {MAX_PROPOSALS} are looked at",
-            hint="dockseal approve --reject ID removes one",
-        )
     together: dict[str, Proposal] = {}
-    for tag in found:
+    for tag in sorted(tags_of(store.tags(MAX_TAGS) if tags is None else tags))[:MAX_PROPOSALS]:
         proposal = _read(store, tag, current)
         if proposal is None:
             continue
         known = together.get(proposal.id)
         if known is not None:
-            both = merged(known.proposed, proposal.proposed, current)
+            both = known.proposed if known.problem else merged(known.proposed, proposal.proposed, current)
             proposal = replace(proposal, proposed=both, tags=(*known.tags, tag))
         together[proposal.id] = proposal
     return tuple(together.values())
@@ -168,23 +173,28 @@ def find(proposals: Sequence[Proposal], name: str | None) -> Proposal:
 
 def _read(store: Store, tag: str, current: Verified) -> Proposal | None:
     """One copy of a proposal; None where it was discarded."""
+    name, base = tag, ""
     try:
         manifest = store.get_manifest(tag)
-        annotations = dict(manifest.annotations)
         if manifest.artifact_type != PROPOSAL_TYPE:
             raise TamperedError(f"it is no proposal but {manifest.artifact_type!r}")
         if not manifest.layers:
             return None
-        files = read_files(store, manifest, max_files=MAX_FILES, max_bytes=MAX_BYTES)
-        proposed = decode(files, annotations.get(REMOVED, ""), current)
+        roles = _parse(read_files(store, manifest, max_files=MAX_FILES, max_bytes=MAX_BYTES), current)
+        payloads = {role: item.signed for role, item in roles.items()}
+        name = identity_of({f"{signed.version}.{role}.json": signed.to_dict() for role, signed in payloads.items()})
+        base = dict(manifest.annotations).get(BASE, "")
+        return Proposal(name[:12], _judged(roles, current), base, (tag,))
     except MissingError:
         return None
     except UnreachableError:
         raise
+    except ConflictError as error:
+        return Proposal(name[:12], Proposed(()), base, (tag,), error)
     except DocksealError as error:
-        problem = type(error)(f"proposal {tag}: {error.message}", hint=error.hint)
-        return Proposal(tag.rpartition(".")[2], Proposed(()), "", (tag,), problem)
-    return Proposal(proposed.identity[:12], proposed, annotations.get(BASE, ""), (tag,))
+        known_as = tag if name == tag else f"{name[:12]} ({tag})"
+        problem = type(error)(f"proposal {known_as}: {error.message}", hint=error.hint)
+        return Proposal(tag, Proposed(()), base, (tag,), problem)
 
 
 def contents(proposed: Proposed) -> dict[str, bytes]:
@@ -192,7 +202,7 @@ def contents(proposed: Proposed) -> dict[str, bytes]:
     return {draft.name: draft.data for draft in proposed.drafts}
 
 
-def parse_role_file(name: str, data: bytes) -> Metadata[Root] | Metadata[Targets]:
+def parse_role_file(name: str, data: bytes) -> RoleFile:
     """A role file as python-tuf reads it; unverified.
 
     Raises:

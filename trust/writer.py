@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
-from trust.errors import ConflictError, RollbackError, UnsignedError
+from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedError, VerificationError
 from trust.following import Led, decided, keep_alive, move_tags
 from trust.heads import Heads, find_heads
 from trust.pins import Pin
-from trust.proposals import discard, read_proposals, store_proposal
+from trust.proposals import MAX_PROPOSALS, discard, read_proposals, store_proposal
 from trust.publish import check_planned, publish, shadowed
 from trust.read import Reader
 from trust.states import POINTER_TAG
@@ -83,6 +83,11 @@ class Writer:
         if self.heads is None or not self.heads.proposal_tags:
             return ()
         found = read_proposals(self.store, self.heads.base.verified, self.heads.proposal_tags)
+        if len(self.heads.proposal_tags) > MAX_PROPOSALS:
+            self._machine.warn(
+                f"{self.store.name} holds {len(self.heads.proposal_tags)} proposals: {MAX_PROPOSALS} are looked at; "
+                "`dockseal approve --reject` removes one"
+            )
         for proposal in found:
             if proposal.problem is not None and not isinstance(proposal.problem, ConflictError):
                 self._machine.warn(str(proposal.problem))  # what was only overtaken, `approve --list` shows
@@ -96,11 +101,13 @@ class Writer:
             assert self.heads is not None  # noqa: S101 - there are proposals
             base = found[-1].state.verified if found else self.heads.base.verified
             try:
-                proposed = decided(proposal, base, self.signing)
+                proposed = decided(proposal, base, self.signing, self._machine.now)
+                if proposed is not None and self.can_publish(proposed, base):
+                    found.append(Led(proposal, self._plan_proposed(base, proposed)))
             except ConflictError:
                 continue  # one that goes before overtakes it
-            if proposed is not None and self.can_publish(proposed, base):
-                found.append(Led(proposal, self._plan_proposed(base, proposed)))
+            except VerificationError as error:  # anybody who may push can have put it there
+                self._machine.warn(f"proposal {proposal.id} is left out: {error}")
         return tuple(found)
 
     def trust(self, stored: StoredState) -> Trusted:
@@ -215,7 +222,10 @@ class Writer:
         if before is not None and self.proposals:
             done = {led.proposal.id for led in self.ahead}
             left = tuple(proposal for proposal in self.proposals if proposal.id not in done)
-            keep_alive(self.store, left, before.base.verified, planned.verified, self.signing)
+            try:
+                keep_alive(self.store, left, before.base.verified, planned.verified, self.signing)
+            except DocksealError as error:  # what was asked for is live; others must not hinder what is left to do
+                self._machine.warn(f"a proposal that was overtaken could not be brought up to the new state: {error}")
 
     def catch_up(self) -> None:
         """Publish what open proposals led to, and look again.

@@ -95,7 +95,7 @@ def sign_fully(proposed: Proposed, base: Verified, signing: Signing) -> Proposed
         for need in draft.needs:
             for signer in signing(draft.role, Role(list(need.key_ids), need.threshold)):
                 roles.add_signature(draft.metadata, signer)
-    return judge(base, {draft.role: draft.metadata for draft in proposed.drafts}, proposed.removed)
+    return judge(base, {draft.role: draft.metadata for draft in proposed.drafts})
 
 
 def state_after(

@@ -32,11 +32,10 @@ ALL_TAGS = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Payloads to be signed. ``removed`` are signers that leave."""
+    """Payloads to be signed."""
 
     root: Root | None = None
     targets: Mapping[str, Targets] = field(default_factory=dict)
-    removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ def remove_signer(base: Verified, name: str, now: datetime) -> Edit:
     if not top.delegations.roles:
         top.delegations = None
     root = _without_publishers(base, [key_id for key_id in keys if key_id not in kept], now)
-    return Edit(root, {Targets.type: top}, frozenset({name}))
+    return Edit(root, {Targets.type: top})
 
 
 def change_keys(base: Verified, role: str, change: KeyChange, now: datetime) -> Edit:

@@ -15,10 +15,10 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from trust.errors import ConflictError, TamperedError
-from trust.tuf.roles import add_signature
+from trust.tuf.roles import add_signature, delegated_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Role
@@ -76,7 +76,7 @@ class RoleDraft:
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """A change in the making: the new role files, and the signers that leave with it."""
+    """A change in the making: the new role files, and the signers to which nobody delegates any more then."""
 
     drafts: tuple[RoleDraft, ...]
     removed: frozenset[str] = frozenset()
@@ -93,11 +93,16 @@ class Proposed:
         return next((payload for payload in found if isinstance(payload, Root)), None)
 
     @property
+    def targets(self) -> Targets | None:
+        """The new file of ``targets``, where there is one."""
+        found = (draft.metadata.signed for draft in self.drafts if draft.role == Targets.type)
+        return next((payload for payload in found if isinstance(payload, Targets)), None)
+
+    @property
     def identity(self) -> str:
         """64 hex digits over what is proposed, whatever signatures it has."""
         parts = {draft.name: draft.metadata.signed.to_dict() for draft in self.drafts}
-        canonical = encode_canonical({"files": parts, "removed": sorted(self.removed)})
-        return hashlib.sha256(str(canonical).encode()).hexdigest()
+        return identity_of(parts)
 
     def lacking(self) -> tuple[tuple[RoleDraft, Need], ...]:
         """What is missing, file by file."""
@@ -117,15 +122,22 @@ def propose(base: Verified, edit: Edit) -> Proposed:
     payloads: dict[str, RoleFile] = {role: Metadata(payload) for role, payload in edit.targets.items()}
     if edit.root is not None:
         payloads = {Root.type: Metadata(edit.root), **payloads}
-    return judge(base, payloads, edit.removed)
+    return judge(base, payloads)
 
 
-def judge(base: Verified, files: Mapping[str, RoleFile], removed: Iterable[str] = ()) -> Proposed:
+def identity_of(payloads: Mapping[str, dict[str, object]]) -> str:
+    """64 hex digits over what is proposed: signed parts by file name."""
+    return hashlib.sha256(str(encode_canonical({"files": dict(payloads)})).encode()).hexdigest()
+
+
+def judge(base: Verified, files: Mapping[str, RoleFile]) -> Proposed:
     """What each file needs, and which of its signatures are valid; those that are not are left out.
+
+    Which signers leave is what the files say: anybody can strip a file from a proposal, or rename one.
 
     Raises:
         ConflictError: a file does not follow the state's: it was overtaken.
-        TamperedError: a file is of a role that nobody delegates to.
+        TamperedError: a file is of a role that nobody delegates to, or one of a role that is delegated to is not there.
     """
     root = files[Root.type].signed if Root.type in files else base.root
     assert isinstance(root, Root)  # noqa: S101 - parsed as one
@@ -133,15 +145,20 @@ def judge(base: Verified, files: Mapping[str, RoleFile], removed: Iterable[str] 
         **base.targets,
         **{name: item.signed for name, item in files.items() if isinstance(item.signed, Targets)},
     }
+    delegators = _delegators(targets)
     drafts = []
     for role, metadata in files.items():
+        if role not in {Root.type, Targets.type, *delegators}:
+            raise TamperedError(f"the proposal has a file of {role!r}, to which nobody delegates")
         _check_follows(base, role, int(metadata.signed.version))
         if role == Root.type:
             needs = [_need("the root so far", base.root, role, metadata), _need("the new root", root, role, metadata)]
         else:
-            needs = [_need(role, root if role in root.roles else _delegator(role, targets), role, metadata)]
+            needs = [_need(role, delegators.get(role, root), role, metadata)]
         drafts.append(_draft(role, metadata, needs))
-    return Proposed(tuple(drafts), frozenset(removed))
+    if absent := delegators.keys() - targets.keys():
+        raise TamperedError(f"the proposal delegates to {', '.join(sorted(absent))}, and has no role file of it")
+    return Proposed(tuple(drafts), frozenset(base.targets) - delegators.keys() - {Targets.type})
 
 
 def sign_with(proposed: Proposed, base: Verified, available: Available) -> Proposed:
@@ -164,7 +181,7 @@ def sign_with(proposed: Proposed, base: Verified, available: Available) -> Propo
             for signer in available(open_keys, max(0, need.threshold - len(done))):
                 add_signature(metadata, signer)
         files[draft.role] = metadata
-    return judge(base, files, proposed.removed)
+    return judge(base, files)
 
 
 def merged(first: Proposed, second: Proposed, base: Verified) -> Proposed:
@@ -174,7 +191,7 @@ def merged(first: Proposed, second: Proposed, base: Verified) -> Proposed:
     for draft in first.drafts:
         files[draft.role] = metadata = _copy(draft.metadata)
         metadata.signatures.update(others[draft.role].signatures)
-    return judge(base, files, first.removed)
+    return judge(base, files)
 
 
 def _copy(metadata: RoleFile) -> RoleFile:
@@ -195,11 +212,23 @@ def _need(who: str, delegator: Root | Targets, role: str, metadata: RoleFile) ->
     return Need(who, tuple(keys.keyids), keys.threshold, frozenset(result.signed))
 
 
-def _delegator(role: str, targets: Mapping[str, Targets]) -> Targets:
-    for payload in targets.values():
-        if payload.delegations is not None and role in (payload.delegations.roles or {}):
-            return payload
-    raise TamperedError(f"the proposal has a file of {role!r}, to which nobody delegates")
+def _delegators(targets: Mapping[str, Targets]) -> dict[str, Targets]:
+    """Who delegates to each role that can be reached from ``targets``.
+
+    Raises:
+        TamperedError: two do, or there are more than a state can hold.
+    """
+    found: dict[str, Targets] = {}
+    waiting = [targets[Targets.type]]
+    while waiting:
+        payload = waiting.pop()
+        for name in delegated_names(payload):
+            if name in found or name == Targets.type:
+                raise TamperedError(f"the role {name!r} is delegated twice: expected one place for a name")
+            found[name] = payload
+            if name in targets:
+                waiting.append(targets[name])
+    return found
 
 
 def _check_follows(base: Verified, role: str, version: int) -> None:

@@ -11,8 +11,8 @@ from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFil
 from tuf.api.serialization.json import JSONSerializer
 
 from trust.digest import Digest
-from trust.errors import DocksealError, KeyUnavailableError
-from trust.tuf.state import EXTENSION, TIMESTAMP_FILE, Links, State, Terms
+from trust.errors import DocksealError, KeyUnavailableError, TamperedError
+from trust.tuf.state import EXTENSION, MAX_STATE_FILES, TIMESTAMP_FILE, Links, State, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +72,22 @@ def role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
         if delegations.succinct_roles is not None and delegations.succinct_roles.is_delegated_role(name):
             return delegations.succinct_roles
     raise KeyError(name)
+
+
+def delegated_names(payload: Targets) -> tuple[str, ...]:
+    """The roles that a targets file delegates to.
+
+    Raises:
+        TamperedError: it has more hash bins than a state can hold.
+    """
+    delegations = payload.delegations
+    if delegations is None:
+        return ()
+    if delegations.succinct_roles is not None:
+        if delegations.succinct_roles.number_of_bins > MAX_STATE_FILES:  # 2^32 names would fill the memory
+            raise TamperedError(f"{delegations.succinct_roles.number_of_bins} bins: expected at most {MAX_STATE_FILES}")
+        return tuple(delegations.succinct_roles.get_roles())
+    return tuple(delegations.roles or ())
 
 
 def rfc3339(moment: datetime) -> str:
