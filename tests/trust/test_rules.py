@@ -154,3 +154,12 @@ def test_the_newest_root_must_be_the_one_that_the_timestamp_names() -> None:
     other = with_file(two, "2.root.json", sign_raw(signed_of(two.root) | {"note": "x"}, TEAM.signers("root")))
     with pytest.raises(TamperedError, match="the timestamp was made for root 2"):
         verified(other)
+
+
+def test_the_snapshot_lists_every_role() -> None:
+    found = verified(STATE)
+    rules.check_snapshot(found.snapshot, found.targets, STATE)
+    with pytest.raises(TamperedError, match="the snapshot does not list stranger"):
+        rules.check_snapshot(found.snapshot, [*found.targets, "stranger"], STATE)
+    with pytest.raises(TamperedError, match="differ: release"):
+        rules.check_snapshot(found.snapshot, ["targets"], STATE)
