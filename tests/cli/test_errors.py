@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from tests.cli.program import CHEAP_KEYS, COMMAND, PASSPHRASE, ROOT, process
 from tests.doubles.faulty_registry import HTML, FaultyRegistry, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Signed
@@ -48,8 +51,6 @@ def _files(folder: Path) -> set[str]:
 
 @pytest.fixture
 def big(tmp_path: Path) -> Path:
-    import os
-
     folder = tmp_path / "big"
     folder.mkdir()
     (folder / "noise").write_bytes(os.urandom(300_000))
@@ -171,3 +172,41 @@ def test_a_home_that_cannot_be_written(signed: Signed, tmp_path: Path, monkeypat
     assert "Traceback" not in told.err
     told = process("key", "generate", "x", code=4)
     assert "Traceback" not in told.err
+
+
+def _wrong_passphrase(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKSEAL_PASSPHRASE", "not the passphrase")
+
+
+def _no_keys(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (signed.home / "keys").iterdir():
+        path.unlink()
+
+
+def _expired_without_a_key(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    (signed.home / "keys" / "root.key").unlink()
+    (signed.home / "keys" / "root.json").unlink()
+    monkeypatch.setattr("cli.desk.Desk.now", datetime.now(UTC) + timedelta(days=400))
+
+
+@pytest.mark.parametrize(
+    ("story", "code"),
+    [(_wrong_passphrase, 4), (_no_keys, 10), (_expired_without_a_key, 10)],
+    ids=["wrong passphrase", "no keys", "the root has expired and its key is elsewhere"],
+)
+def test_a_push_that_cannot_be_signed_sends_nothing(
+    story: Callable[[Signed, pytest.MonkeyPatch], None],
+    code: int,
+    signed: Signed,
+    dockseal: Dockseal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FaultyRegistry() as server:
+        name = f"{server.host}/app"
+        dockseal("push", "--from", f"{NAME}:v1", f"{name}:v1")
+        server.clear()
+        story(signed, monkeypatch)
+        refused = dockseal("push", "--from", f"{NAME}:v1", f"{name}:v2", code=code)
+        assert server.writes == ()
+    assert "Hint: " in refused.err
+    assert "Pushing" not in refused.out
