@@ -22,6 +22,7 @@ from trust.oci.manifest import DOCKER_LAYER_GZIP, FOREIGN_LAYERS, OCI_CONFIG, De
 from trust.upload import LayerProgress, known_manifest, upload_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -273,6 +274,13 @@ class TestFailure:
 
 class TestInterrupt:
     """Ctrl-C, at any moment."""
+
+    @pytest.fixture(autouse=True)
+    def _handler(self) -> Iterator[None]:
+        """As in a foreground program: a shell starts what runs in the background without."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
 
     @pytest.mark.parametrize("moment", ["Compressing", "Pushing", "Pushed"])
     def test_leaves_no_spool_file_no_state_and_no_tag(
