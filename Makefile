@@ -29,8 +29,8 @@ lint: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: peers $(STAMP)  ## side by side with skopeo and others; writes docs/benchmarks.md
-	$(BIN)/python -m bench.run
+bench: peers $(STAMP)  ## side by side with skopeo and others, into docs/benchmarks.md (BENCH=--large: 5 GB, too)
+	$(BIN)/python -m bench.run $(BENCH)
 
 peers:
 	@$(PYTHON) tests/peers/programs.py --install
