@@ -9,20 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuf.api.metadata import Metadata
+
 from trust.errors import ConflictError, DocksealError, UnreachableError
 from trust.proposals import tags_of
-from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, read_announced
+from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, own_tag, read_announced
+from trust.tuf.edits import PUBLISHING_ROLES
 from trust.tuf.state import COVERED_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tuf.api.metadata import MetaFile
+    from tuf.api.metadata import MetaFile, Root
 
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
     from trust.states import Announced
+    from trust.tuf.state import State
     from trust.tuf.verified import Verified
 
 
@@ -117,7 +121,7 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
             found.append(trusted)
     if not found:
         return None
-    heads = uncovered(found)
+    heads = _still_published(uncovered(found), machine)
     preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
     base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
     reader.check_seen(base)  # the pointer, and what was announced after it, may be gone
@@ -129,6 +133,31 @@ def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
     """The heads among these states."""
     unique = {item.verified.identity: item for item in states}.values()
     return [item for item in unique if not any(covers(other.verified, item.verified) for other in unique)]
+
+
+def _still_published(heads: list[Trusted], machine: Machine) -> list[Trusted]:
+    """The heads whose snapshot and timestamp verify under the newest root of all: a key that left says nothing more."""
+    newest = max(heads, key=lambda head: head.verified.root.version).verified
+    found = []
+    for head in heads:
+        state = head.verified.state
+        is_older = state.root_version < newest.state.root_version
+        if is_older and state.roots == newest.state.roots[: state.root_version] and not _publishes(state, newest.root):
+            machine.warn(
+                f"ignored the state {own_tag(head.verified.version, head.verified.identity)}: it was signed with a "
+                f"key that may not publish any more since root {newest.root.version}"
+            )
+        else:
+            found.append(head)
+    return found
+
+
+def _publishes(state: State, root: Root) -> bool:
+    for role in PUBLISHING_ROLES:
+        file = Metadata.from_bytes(state.role(role))
+        if not root.get_verification_result(role, file.signed_bytes, file.signatures).verified:
+            return False
+    return True
 
 
 def _pointer(store: Store, reader: Reader, known: Sequence[Trusted]) -> Trusted | None:

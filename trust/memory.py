@@ -22,6 +22,9 @@ from trust.client import parse_root
 from trust.digest import Digest
 from trust.errors import DocksealError, RollbackError, UsageError
 from trust.files import locked, write_atomically
+from trust.tuf.draft import publisher_left
+from trust.tuf.edits import PUBLISHING_ROLES
+from trust.tuf.state import FAST_FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +108,9 @@ class Memory:
         found = verified.versions
         reset = self._publisher_left(verified, seen)
         for role, version in seen.versions.items():
-            if reset and (role in {"snapshot", "timestamp"} or role not in {"root", *verified.targets}):
+            if reset and (role in PUBLISHING_ROLES or role not in {"root", *verified.targets}):
+                continue
+            if reset and version >= FAST_FORWARDED:
                 continue
             if role not in found:
                 raise RollbackError(f"{role} has vanished from the trust data: version {version} was seen before")
@@ -154,8 +159,7 @@ class Memory:
         data = self.file(seen.root)
         if data is None or Digest.of(verified.state.root) == seen.root:
             return False
-        before, now = parse_root(data).signed.roles, verified.root.roles
-        return any(set(before[role].keyids) - set(now[role].keyids) for role in ("snapshot", "timestamp"))
+        return publisher_left(parse_root(data).signed, verified.root)
 
     def _shares_root(self, verified: Verified, seen: Seen) -> bool:
         """Whether some root of the state is one of those seen; the newest need not be, or a rollback would hide."""

@@ -7,6 +7,7 @@ is written, so that whatever can be refused is refused first.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -293,10 +294,12 @@ class Writer:
     def due(self) -> frozenset[str]:
         """The roles whose signing period has begun and whose keys are here."""
         base, now = self.base(), self._machine.now
+        latest = now + timedelta(days=base.terms.max_timestamp_days)  # readers refuse one that lives longer (rule 7)
         return frozenset(
             role
             for role, when in base.expiry().items()
-            if (when - now).days < base.terms.period(role).signing_days and self.signing.can_sign(base.role(role))
+            if ((when - now).days < base.terms.period(role).signing_days or (role == "timestamp" and when > latest))
+            and self.signing.can_sign(base.role(role))
         )
 
     def _check_yields(self, found: Differences, target: Target) -> None:

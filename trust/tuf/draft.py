@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from tuf.api.metadata import Role, Root, Snapshot, Targets
 
+from trust import strictjson
 from trust.digest import Digest
+from trust.errors import UnsignedError
 from trust.tuf import roles
-from trust.tuf.edits import change_tags
+from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.proposed import Proposed, judge, propose
-from trust.tuf.state import COVERED_VERSIONS, EXTENSION, Links, State, Terms
+from trust.tuf.state import COVERED_VERSIONS, EXTENSION, FAST_FORWARDED, Links, State, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Signer
+    from tuf.api.metadata import MetaFile
 
     from trust.tuf.roles import RoleKeys, Target
     from trust.tuf.verified import Verified
@@ -119,9 +122,9 @@ def state_after(
     files = {name: (int(old.version), base.state.role(name)) for name, old in base.targets.items()} | new
     for name in proposed.removed:
         files.pop(name, None)
-    snapshot = roles.make_snapshot(int(base.snapshot.version) + 1, files, terms, now)
-    snapshot.meta = dict(base.snapshot.meta) | snapshot.meta  # a removed role keeps its last version (rule 6)
-    version = base.version + 1
+    version, snapshot_version, gone = _onwards(base, root, files)
+    snapshot = roles.make_snapshot(snapshot_version, files, terms, now)
+    snapshot.meta = gone | snapshot.meta  # a removed role keeps its last version (rule 6)
     place = _Place(
         version,
         terms,
@@ -164,6 +167,40 @@ def _finish(  # noqa: PLR0917 - one value a file of the state
     timestamp = roles.make_timestamp(place.version, int(snapshot.version), signed_snapshot, links, place.terms, now)
     signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
     return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
+
+
+def _onwards(base: Verified, root: Root, files: Container[str]) -> tuple[int, int, dict[str, MetaFile]]:
+    """The next versions of timestamp and snapshot, and the snapshot's entries so far.
+
+    Where a publishing key leaves, nothing that it signed binds anybody (TUF spec 5.3.11; trust.memory). Versions
+    that it may have fast-forwarded start again above the last ancestor that has an honest one, and entries of
+    roles that are not there are kept at honest versions alone.
+
+    Raises:
+        UnsignedError: no version is left.
+    """
+    version, snapshot, meta = base.version, int(base.snapshot.version), dict(base.snapshot.meta)
+    if publisher_left(base.root, root):
+        if version >= FAST_FORWARDED:
+            version = max((number for _, number in base.links.covers if number < FAST_FORWARDED), default=0)
+        if snapshot >= FAST_FORWARDED:
+            snapshot = version
+        meta = {
+            name: entry
+            for name, entry in meta.items()
+            if name.removesuffix(".json") in files or int(entry.version) < FAST_FORWARDED
+        }
+    if max(version, snapshot) >= strictjson.MAX_INTEGER:
+        raise UnsignedError(
+            f"there is no version above {max(version, snapshot)}: somebody who holds a publishing key has used them up",
+            hint="rotate the keys of snapshot and timestamp: dockseal key rotate REPO snapshot --remove-key KEY",
+        )
+    return version + 1, snapshot + 1, meta
+
+
+def publisher_left(before: Root, after: Root) -> bool:
+    """Whether a key lost its say in snapshot or timestamp (TUF spec 5.3.11)."""
+    return any(set(before.roles[name].keyids) - set(after.roles[name].keyids) for name in PUBLISHING_ROLES)
 
 
 def _covers(base: Verified, version: int) -> tuple[tuple[str, int], ...]:

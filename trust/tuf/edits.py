@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tuf.api.metadata import DelegatedRole, Delegations, Root, Targets
 
+from trust import strictjson
 from trust.errors import UsageError
 from trust.tuf import roles
 from trust.tuf.state import EXTENSION, Period, Terms
@@ -106,7 +107,7 @@ def first_file(base: Verified, name: str, expires_days: int | None, now: datetim
     entry = base.snapshot.meta.get(f"{name}.json")
     days = base.terms.period(name).expires_days if expires_days is None else expires_days
     return Targets(
-        version=1 if entry is None else int(entry.version) + 1,
+        version=1 if entry is None else _next(int(entry.version), name),
         expires=now.replace(microsecond=0) + timedelta(days=days),
     )
 
@@ -210,13 +211,22 @@ def next_root(base: Verified, now: datetime) -> Root:
 def _next_targets(base: Verified, name: str, now: datetime) -> Targets:
     old = base.targets[name]
     return Targets(
-        version=old.version + 1,
+        version=_next(old.version, name),
         spec_version=old.spec_version,
         expires=roles.expiry(base.terms, name, now),
         targets=dict(old.targets),  # the entries are never changed in place, and there may be very many
         delegations=deepcopy(old.delegations),
         unrecognized_fields=deepcopy(old.unrecognized_fields),
     )
+
+
+def _next(version: int, name: str) -> int:
+    if version >= strictjson.MAX_INTEGER:
+        raise UsageError(
+            f"{name} is at version {version}, and there is none above: somebody who held its key has used them up",
+            hint="a signer is removed (signer remove) and may be added again; targets cannot go on in this repository",
+        )
+    return version + 1
 
 
 def _root_for(base: Verified, signer: NewSigner, now: datetime) -> Root | None:

@@ -26,6 +26,11 @@ EXTENSION = "x-dockseal"
 TIMESTAMP_FILE = "timestamp.json"
 MAX_ROLE_FILE_BYTES = 64 << 20
 MAX_STATE_FILES = 4096
+FAST_FORWARDED = 1 << 52
+"""No honest writer gets here: a version from here on is the work of somebody who held a key that leaked.
+
+It binds nobody any more once that key has left (docs/verification.md); below it there is room for ever.
+"""
 COVERED_VERSIONS = 64
 """How many timestamp versions ``covers`` reaches back; older states are history, never a head."""
 
