@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trust.keys.description import Purpose
 
 VECTOR = Path(__file__).parent / "vectors" / "backup.jwe"
-"""The example keys, encrypted by another implementation of RFC 7516 (jwcrypto 1.5)."""
+"""The example keys, encrypted by another implementation of RFC 7516 (jwcrypto 1.6)."""
 BACKED_UP = "2026-11-24T08:00:00Z"
 
 

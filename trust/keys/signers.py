@@ -1,9 +1,4 @@
-"""Which of a role's keys can sign here, and signing with them.
-
-Today every private key is a file of :class:`trust.keys.store.KeyStore`. Keys that live elsewhere
-(a PKCS#11 token, a cloud KMS) are securesystemslib signers with a URI such as ``hsm:``; they join
-in :meth:`Signers.available` and :meth:`Signers.signer`, and nowhere above.
-"""
+"""Which of a role's keys can sign here, and signing with them: key files and keys elsewhere alike."""
 
 from __future__ import annotations
 
