@@ -20,7 +20,7 @@ from trust.errors import DocksealError, KeyUnavailableError, UsageError
 from trust.files import write_atomically
 from trust.keys import container
 from trust.keys.ids import public_key_of
-from trust.keys.signers import GuardedSigner, Signers
+from trust.keys.signers import GuardedSigner
 from trust.keys.store import KeyStore, Kind, load_public
 
 if TYPE_CHECKING:
@@ -277,15 +277,6 @@ class TestFinding:
         release, root = store.keys()
         assert (release.label, root.label) == ("release", "root")
 
-    def test_available_are_the_keys_that_are_here_in_the_order_asked_for(
-        self, store: KeyStore, answers: Answers
-    ) -> None:
-        release, root = store.keys()
-        answers.asked.clear()
-        wanted = [root.key_id, "0" * 64, release.key_id, root.key_id]
-        assert Signers(store).available(wanted) == (root, release)
-        assert answers.asked == []
-
 
 DAMAGE: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not strict JSON"),
@@ -475,7 +466,7 @@ class TestChanging:
         store = open_store()
         key = store.find("release")
         answers.asked.clear()
-        assert store.signer(key) is Signers(store).signer(key)
+        assert store.signer(key) is store.signer(key)
         assert answers.asked == [("existing", "release", "repository")]
 
     def test_a_new_key_signs_without_being_asked_for_its_passphrase_again(

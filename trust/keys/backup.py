@@ -2,7 +2,8 @@
 
 The file is a JSON Web Encryption in compact form (RFC 7516): the passphrase wraps a fresh key with
 ``PBES2-HS512+A256KW`` (RFC 7518, 4.8), which encrypts and authenticates the content with ``A256GCM``
-(5.3). JOSE tools open it, some only with their limit of rounds raised. The content is JSON, the files of the key folder by name::
+(5.3). JOSE tools open it, some only with their limit of rounds raised. The content is JSON, the files
+of the key folder by name::
 
     {"schema": 1, "files": {"root.json": "…", "root.key": "-----BEGIN OPENSSH PRIVATE KEY-----…"}}
 

@@ -1,4 +1,4 @@
-"""Which of a role's keys can sign here, and signing with them: key files and keys elsewhere alike."""
+"""Signing so that only our errors come out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from trust.errors import KeyUnavailableError
 from trust.keys.ids import short_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from securesystemslib.signer import Key, SecretsHandler, Signature
-
-    from trust.keys.store import KeyStore, StoredKey
 
 
 class GuardedSigner(Signer):
@@ -54,31 +50,3 @@ class GuardedSigner(Signer):
     ) -> Signer:
         """Not a way to make one: it wraps a signer that exists."""
         raise NotImplementedError(f"{cls.__name__} wraps a signer")
-
-
-class Signers:
-    """The keys of this machine, asked for by a role's key ids.
-
-    Args:
-        store: the key files.
-    """
-
-    def __init__(self, store: KeyStore) -> None:
-        self._store = store
-
-    def available(self, key_ids: Iterable[str]) -> tuple[StoredKey, ...]:
-        """Those of the keys that can be used here, in the order asked for. Nothing is decrypted.
-
-        Raises:
-            KeyUnavailableError: the key folder cannot be read.
-        """
-        found = (self._store.get(key_id) for key_id in dict.fromkeys(key_ids))
-        return tuple(key for key in found if key is not None)
-
-    def signer(self, key: StoredKey) -> Signer:
-        """What signs with this key; asks for its passphrase the first time.
-
-        Raises:
-            KeyUnavailableError: the passphrase is wrong, or the file is damaged.
-        """
-        return self._store.signer(key)
