@@ -28,6 +28,7 @@ from trust.sign import sign
 from trust.states import POINTER_TAG, own_tag
 from trust.tuf.draft import Change
 from trust.tuf.roles import Target
+from trust.writer import Writer
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -124,6 +125,13 @@ class TestGround:
         eve.pin(Pin(store.repository, root=SOME_ROOT))
         with pytest.raises(UntrustedRootError, match="not the pinned one"):
             eve.push(store, "v1", plain_image("b"))
+
+    def test_trust_on_first_use_pins_what_is_built_on(self, people: People) -> None:
+        ann, eve, store = people("ann"), people("eve", prefix="other-"), folder(people)
+        ann.push(store, "v1", plain_image("a"))
+        heads = Writer(store, eve.machine(trust_on_first_use=True), eve.signing).heads
+        assert heads is not None
+        assert eve.pins == ann.pins
 
     def test_the_own_keys_are_ground_enough(self, people: People) -> None:
         ann, store = people("ann"), folder(people)
