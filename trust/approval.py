@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trust import strictjson
-from trust.errors import TamperedError, UnsignedError
+from trust.errors import ConflictError, TamperedError, UnsignedError
 from trust.invitations import answered
 from trust.proposals import Proposal, contents, decode, discard, read_proposals
 from trust.states import StoredState, encode
 from trust.team import Outcome, settle
-from trust.tuf.differences import differences
-from trust.tuf.proposed import Proposed, merged, sign_with
+from trust.tuf.differences import Differences, differences
+from trust.tuf.proposed import Proposed, is_live, merged, sign_with
 from trust.tuf.state import State
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def open_proposals(writer: Writer, now: datetime) -> tuple[Proposal, ...]:
 def approve(writer: Writer, proposal: Proposal) -> Outcome:
     """Add this machine's signatures to a proposal; the last one that is needed publishes it.
 
+    Of several who approve at once each sees the others' signatures after its own is there, so that at least one
+    publishes; where several do, whichever state wins says the same.
+
     Raises:
         UnsignedError: it waits for no key of this machine.
         ConflictError: it was overtaken, or another writer was faster.
@@ -58,11 +61,29 @@ def approve(writer: Writer, proposal: Proposal) -> Outcome:
     """
     if proposal.problem is not None:
         raise proposal.problem
-    led = next((item for item in writer.ahead if item.proposal.id == proposal.id), None)
     found = differences(writer.standing(), proposal.proposed)
+    try:
+        outcome = _completed(writer, proposal) or _sign(writer, proposal)
+        if outcome.state is None:
+            writer.look_again()
+            outcome = _completed(writer, proposal) or outcome
+    except ConflictError:
+        writer.look_again()
+        if not is_live(proposal.proposed, writer.standing()):
+            raise
+        outcome = Outcome(proposal.proposed, found, state=writer.settle())
+        discard(writer.store, proposal.tags)
+    return replace(outcome, differences=found)
+
+
+def _completed(writer: Writer, proposal: Proposal) -> Outcome | None:
+    """Publish what waits for nobody's decision; what came of the proposal, where that was among it."""
+    led = next((item for item in writer.ahead if item.proposal.id == proposal.id), None)
     writer.catch_up()
-    if led is not None:
-        return Outcome(proposal.proposed, found, state=led.state)
+    return None if led is None else Outcome(proposal.proposed, Differences((), ()), state=led.state)
+
+
+def _sign(writer: Writer, proposal: Proposal) -> Outcome:
     base = writer.standing()
     signed = sign_with(proposal.proposed, base, writer.signing.some)
     if signed.files() == proposal.proposed.files() and not (signed.is_complete and writer.can_publish(signed)):

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from securesystemslib.signer import Signer
+    from tuf.api.metadata import TargetFile
 
     from trust.oci.store import Store
     from trust.read import Trusted
     from trust.signing import KeySigning
     from trust.tuf.proposed import RoleDraft
+    from trust.tuf.roles import Target
     from trust.tuf.verified import Verified
 
 
@@ -75,6 +77,55 @@ def _follows(draft: RoleDraft, proposed: Proposed, base: Verified, now: datetime
         and not first.unrecognized_fields
         and first.expires <= latest + timedelta(days=CLOCK_SLACK_DAYS)
     )
+
+
+def proposes(proposal: Proposal, base: Verified, target: Target, roles: Sequence[str]) -> bool:
+    """Whether it proposes this tag already, in these roles: a pipeline that runs again proposes nothing new."""
+    files = {draft.role: draft.metadata.signed for draft in proposal.proposed.drafts}
+    if files.keys() != set(roles) or not files.keys() <= base.targets.keys():
+        return False
+    wanted = _undated(target.to_file())
+    found = [file.targets.get(target.tag) for file in files.values() if isinstance(file, Targets)]
+    return all(item is not None and _undated(item) == wanted for item in found)
+
+
+def waiting_tags(proposal: Proposal, base: Verified, roles: Sequence[str]) -> list[TargetFile]:
+    """The tags of a proposal that waits for nothing but a publisher; none where it does more than sign in these roles.
+
+    Whoever may sign and not publish signs tag after tag; each proposal has those before it, or only one would count.
+    """
+    files = [draft.metadata.signed for draft in proposal.proposed.drafts]
+    names = {draft.role for draft in proposal.proposed.drafts}
+    if not files or not proposal.proposed.is_complete or not names == set(roles) <= base.targets.keys():
+        return []
+    found: dict[str, TargetFile] = {}
+    for role, file in zip((draft.role for draft in proposal.proposed.drafts), files, strict=True):
+        old = base.targets[role]
+        if (
+            not isinstance(file, Targets)
+            or file.delegations != old.delegations
+            or not old.targets.keys() <= file.targets.keys()
+        ):
+            return []
+        found |= {tag: item for tag, item in file.targets.items() if old.targets.get(tag) != item}
+    return list(found.values())
+
+
+def includes(proposed: Proposed, older: Proposal, base: Verified) -> bool:
+    """Whether a proposal has every tag of an older one that waits for nothing but a publisher."""
+    roles = [draft.role for draft in proposed.drafts]
+    tags = waiting_tags(older, base, roles)
+    files = [draft.metadata.signed for draft in proposed.drafts]
+    return bool(tags) and all(
+        isinstance(file, Targets) and item.path in file.targets for file in files for item in tags
+    )
+
+
+def _undated(target: TargetFile) -> dict[str, object]:
+    body: dict[str, object] = target.to_dict()
+    if isinstance(target.custom, dict):
+        body["custom"] = {name: item for name, item in target.custom.items() if name != "signedAt"}
+    return body
 
 
 def move_tags(store: Store, before: Verified, after: Verified) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trust.digest import Digest
 from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedError, VerificationError
-from trust.following import Led, decided, keep_alive, move_tags
+from trust.following import Led, decided, includes, keep_alive, move_tags, proposes, waiting_tags
 from trust.heads import Heads, find_heads
 from trust.pins import Pin
 from trust.proposals import MAX_PROPOSALS, discard, read_proposals, store_proposal
@@ -172,7 +172,12 @@ class Writer:
         late = self._expired(base, change)
         if all(self.signing.can_sign(base.role(role)) for role in (*roles, *PUBLISHING_ROLES)):
             return self.plan(change, expected={target.tag: target.digest})
-        edit = change_tags(base, {role: [target.to_file()] for role in roles}, {}, late, self._machine.now)
+        again = next((item for item in self.proposals if proposes(item, base, target, roles)), None)
+        if again is not None:
+            return sign_with(again.proposed, base, self.signing.some)
+        earlier = [file for item in self.proposals for file in waiting_tags(item, base, roles)]
+        files = [*(file for file in earlier if file.path != target.tag), target.to_file()]
+        edit = change_tags(base, dict.fromkeys(roles, files), {}, late, self._machine.now)
         unsigned = propose(base, edit)
         self._check_yields(differences(base, unsigned), target)
         proposed = sign_with(unsigned, base, self.signing.some)
@@ -182,8 +187,15 @@ class Writer:
         return proposed
 
     def leave(self, proposed: Proposed) -> str:
-        """Store a proposal for those whose signatures are missing; what people call it."""
-        store_proposal(self.store, proposed, self.base().identity)
+        """Store a proposal for those whose signatures are missing; what people call it.
+
+        It takes the place of those whose tags it has, and which waited for nothing but a publisher.
+        """
+        base = self.base()
+        tag = store_proposal(self.store, proposed, base.identity)
+        for item in self.proposals:
+            if tag not in item.tags and includes(proposed, item, base):
+                discard(self.store, item.tags)
         return proposed.identity[:12]
 
     def plan_first(self, foundation: Foundation, targets: tuple[Target, ...] = ()) -> Trusted:

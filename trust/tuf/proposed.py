@@ -130,6 +130,15 @@ def identity_of(payloads: Mapping[str, dict[str, object]]) -> str:
     return hashlib.sha256(str(encode_canonical({"files": dict(payloads)})).encode()).hexdigest()
 
 
+def is_live(proposed: Proposed, base: Verified) -> bool:
+    """Whether the state says already what is proposed, whoever published it."""
+    live = {Root.type: base.root, **base.targets}
+    return all(
+        draft.role in live and live[draft.role].to_dict() == draft.metadata.signed.to_dict()
+        for draft in proposed.drafts
+    )
+
+
 def judge(base: Verified, files: Mapping[str, RoleFile]) -> Proposed:
     """What each file needs, and which of its signatures are valid; those that are not are left out.
 
