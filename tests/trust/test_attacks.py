@@ -168,6 +168,14 @@ def test_rule_2_a_forged_key_id_that_satisfies_a_pin_of_keys(
         Victim(tmp_path, (Pin(REPOSITORY, root_keys=(pinned,), threshold=1),)).sees(evil)
 
 
+def test_rule_2_a_root_is_checked_before_a_pin_of_keys_looks_at_it(tmp_path: Path, team: Team, state: State) -> None:
+    """python-tuf's own errors would leave, since it cannot encode a float."""
+    keys = tuple(key.keyid for key in team.keys["root"].keys)
+    evil = team.remake(state, raw={"root": lambda data: data.replace(b'"signed":{', b'"signed":{"note":1.5,')})
+    with pytest.raises(TamperedError, match=r"1\.5 is no integer"):
+        Victim(tmp_path, (Pin(REPOSITORY, root_keys=keys, threshold=1),)).sees(evil)
+
+
 def _respelt(key: SSlibKey, **changes: str) -> SSlibKey:
     """The same key material under another spelling, with the id that this spelling has."""
     value = {"public": changes.get("public", key.keyval["public"])}
