@@ -85,7 +85,7 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
             return facts
         found = store.resolve(tag) if tag is not None else None
         facts = replace(facts, registry_digest=found)
-        _check_tag(facts, found)
+        _check_tag(facts, found, store.name)
     except DocksealError as error:
         return _refused(facts, error)
     return facts
@@ -151,7 +151,7 @@ def _check_digest(facts: Judgement, asked: Digest) -> None:
         raise MismatchError(f"{facts.repository}:{facts.tag} is signed to mean {facts.digest}: expected {asked}")
 
 
-def _check_tag(facts: Judgement, found: Digest | None) -> None:
+def _check_tag(facts: Judgement, found: Digest | None, store: str) -> None:
     name = f"{facts.repository}:{facts.tag}"
     if found is None:
         signed = "" if facts.digest is None else f"; it is signed to mean {facts.digest}"
@@ -164,5 +164,5 @@ def _check_tag(facts: Judgement, found: Digest | None) -> None:
     if found != facts.digest:
         raise MismatchError(
             f"{name} is signed to mean {facts.digest}: the registry's tag points at {found}",
-            hint=f"moved without signing; `dockseal pull {facts.repository}@{facts.digest}` gets what was signed",
+            hint=f"moved without signing; `dockseal pull {store}@{facts.digest}` gets what was signed",
         )

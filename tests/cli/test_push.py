@@ -155,7 +155,10 @@ def test_an_unsigned_push_over_a_signed_tag_is_a_mismatch(image: str, dockseal: 
     assert not unsigned["signed"]
     found = dockseal("verify", "-o", "json", f"{image}:v1", code=12).json
     assert (found["verdict"], found["digest"], found["registryDigest"]) == ("mismatch", signed, unsigned["digest"])
-    dockseal("pull", f"{image}:v1", code=12)
+    refused = dockseal("pull", f"{image}:v1", code=12)
+    hinted = refused.err.partition("`dockseal ")[2].partition("`")[0].split()
+    assert hinted == ["pull", f"{image}@{signed}"]
+    assert dockseal(*hinted, "-q").out == f"{image}@{signed}\n"
     shown = dockseal("inspect", image)
     assert "mismatch" in shown.out
     dockseal("push", f"{image}:v1")
