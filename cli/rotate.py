@@ -8,7 +8,7 @@ import typer
 
 from cli import changes, options, signers, terminal
 from cli.desk import Desk, TrustOptions
-from trust.errors import UsageError
+from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
     from trust.tuf.edits import KeyChange
@@ -131,28 +131,49 @@ def _rotate_everywhere(
     desk: Desk, old: str, new: list[str], *, yes: bool, dry_run: bool, output: options.Output
 ) -> None:
     """In every repository that uses the key; those that do no longer are passed over, so it can be run again."""
-    from trust.memory import known_repositories
     from trust.team import plan_replacement
 
     key = desk.keys.find(old)
     replacements = tuple(signers.public_key(desk, text) for text in new)
-    found: list[tuple[str, list[str]]] = []
-    for repository in known_repositories(desk.home / "cache"):
-        name = f"oci:{repository}" if repository.startswith("/") else repository
-        base = changes.writer_of(desk, name, TrustOptions()).base()
-        roles = [role for role in (*base.root.roles, *base.targets) if key.key_id in base.role(role).keyids]
-        if roles:
-            found.append((name, list(dict.fromkeys(roles))))
+    found, failed = _uses(desk, key.key_id)
     for name, roles in found:
         terminal.note(f"{name}: {', '.join(roles)}")
-    if not found:
+    results: list[dict[str, object]] = []
+    if not found and output is options.Output.TEXT:
         terminal.say(f"No known repository uses {key.label} ({key.short})")
-        return
-    if dry_run or not terminal.confirm(f"Replace {key.label} in {len(found)} repositories?", yes=yes):
-        return
-    results = []
+    elif found and not dry_run and not terminal.confirm(f"Replace {key.label} in {len(found)} repositories?", yes=yes):
+        terminal.note("Nothing was changed.")
+        raise typer.Exit(changes.NOTHING_DONE)
     for name, roles in found:
-        writer = changes.writer_of(desk, name, TrustOptions())
-        edit = plan_replacement(writer, roles, key.key_id, replacements, desk.now)
-        results.append(changes.settle(desk, writer, name, edit, dry_run=False, output=output))
-    changes.say_results(results, output)
+        try:
+            writer = changes.writer_of(desk, name, TrustOptions())
+            edit = plan_replacement(writer, roles, key.key_id, replacements, desk.now)
+            results.append(changes.settle(desk, writer, name, edit, dry_run=dry_run, output=output))
+        except DocksealError as error:
+            terminal.warn(f"{name}: {error}")
+            failed = True
+    if output is options.Output.JSON:
+        terminal.say_json([{"schema": terminal.SCHEMA, **item} for item in results])
+    if failed:
+        terminal.note("Hint: run the same command again for what is left; it passes over what is done")
+        raise typer.Exit(changes.NOTHING_DONE)
+
+
+def _uses(desk: Desk, key_id: str) -> tuple[list[tuple[str, list[str]]], bool]:
+    """The known repositories with the roles that the key is in, and whether one could not be looked at."""
+    from trust.memory import known_repositories
+
+    found: list[tuple[str, list[str]]] = []
+    failed = False
+    for repository in known_repositories(desk.home / "cache"):
+        name = f"oci:{repository}" if repository.startswith("/") else repository
+        try:
+            base = changes.writer_of(desk, name, TrustOptions()).base()
+        except DocksealError as error:
+            terminal.warn(f"{name} is left out: {error}")
+            failed = True
+            continue
+        roles = [role for role in (*base.root.roles, *base.targets) if key_id in base.role(role).keyids]
+        if roles:
+            found.append((name, list(dict.fromkeys(roles))))
+    return found, failed
