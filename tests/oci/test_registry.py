@@ -713,7 +713,7 @@ def test_a_blob_that_the_registry_has_lost_is_sent_again(server: FaultyRegistry,
     assert app.has_blob(LAYER.digest)
     put(app, b"{}")
     server.blobs.clear()
-    with pytest.raises(UnreachableError, match="MANIFEST_BLOB_UNKNOWN"):
+    with pytest.raises(MissingError, match="MANIFEST_BLOB_UNKNOWN"):
         app.put_manifest(MANIFEST)
     assert put(app) == put(app, b"{}") == Placed(Outcome.PUSHED)
     app.put_manifest(MANIFEST)
