@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trust.errors import MissingError
 from trust.oci.reference import check_image_tag
-from trust.upload import known_manifest, upload_image
+from trust.upload import begun_upload, known_manifest, upload_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +41,9 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
         ConflictError: another writer was faster; the tag was not moved.
     """
     check_image_tag(tag)
-    known = known_manifest(image, uploads)
-    signer.check(tag, known)  # refusals come before the first upload
-    manifest = upload_image(store, image, uploads)
+    with begun_upload(store, image, uploads) as upload:
+        signer.check(tag, known_manifest(image, uploads))  # refusals come before the first request of the upload
+        manifest = upload.finish()
     on_pushed(manifest)
     if not store.has_manifest(manifest.digest):  # a registry may collect what has no tag yet
         upload_image(store, image, uploads)

@@ -8,7 +8,7 @@ from trust.errors import UnsignedError
 from trust.keys.ids import check_not_example, short_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Role
@@ -44,6 +44,16 @@ class KeySigning:
         """
         found = [key for key in map(self._keys.get, key_ids) if key is not None]
         return [self._signer(key) for key in found[:most]]
+
+    def prepare(self, roles: Iterable[Role]) -> None:
+        """Open the keys that will sign for these roles side by side: each costs a guesser, and us, a long derivation.
+
+        Raises:
+            KeyUnavailableError: one of them cannot be used.
+        """
+        used = {key.key_id: key for role in roles for key in self.held(role)[: role.threshold]}
+        check_not_example(used, allowed=self._allow_example_keys)
+        self._keys.open_together(list(used.values()))
 
     def __call__(self, role_name: str, role: Role) -> Sequence[Signer]:
         """As many signers as the role's threshold asks for.

@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from trust.oci.manifest import OCI_CONFIG, Descriptor, Manifest, image_manifest
 from trust.oci.store import Outcome, Placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     from trust.oci.codec import Codec
@@ -90,44 +91,78 @@ def upload_image(store: Store, image: Image, uploads: Uploads) -> Manifest:
         TamperedError: a layer is not what the image's config or manifest says.
         UnreachableError: the store did not answer.
     """
+    with begun_upload(store, image, uploads) as upload:
+        return upload.finish()
+
+
+@contextmanager
+def begun_upload(store: Store, image: Image, uploads: Uploads) -> Iterator[BegunUpload]:
+    """Begin to read and compress an image's layers; nothing is asked of the store before ``finish``.
+
+    So the work for the processor goes on while it is found out whether the push may be made at all. What
+    was begun is dropped where the block ends without ``finish``.
+    """
     with tempfile.TemporaryDirectory(prefix="push-", dir=made_folder(uploads.spool)) as spool:
-        placed = _LayerUploads(store, uploads, Path(spool)).place(_layers_of(image))
-    return _put_manifests(store, image, placed)
+        layers = _LayerUploads(store, uploads, Path(spool), _layers_of(image))
+        try:
+            yield BegunUpload(store, image, layers)
+        finally:
+            layers.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class BegunUpload:
+    """An upload whose layers are being compressed; made by :func:`begun_upload`."""
+
+    store: Store
+    image: Image
+    layers: _LayerUploads
+
+    def finish(self) -> Manifest:
+        """Send what is missing: layers, configs, and manifests by digest.
+
+        Raises:
+            TamperedError: a layer is not what the image's config or manifest says.
+            UnreachableError: the store did not answer.
+        """
+        return _put_manifests(self.store, self.image, self.layers.place())
 
 
 class _LayerUploads:
     """The layers of one upload; the same layer never goes twice."""
 
-    def __init__(self, store: Store, uploads: Uploads, spool: Path) -> None:
+    def __init__(self, store: Store, uploads: Uploads, spool: Path, layers: Iterable[SourceLayer]) -> None:
         self._store = store
         self._uploads = uploads
         self._spool = spool
+        self._go = threading.Event()
         self._stop = threading.Event()
         self._compressors = threading.Semaphore(os.cpu_count() or 1)
-
-    def place(self, layers: Iterable[SourceLayer]) -> dict[str, Descriptor]:
-        """Bring every layer there; its descriptor by :func:`_key`."""
+        self._pool = ThreadPoolExecutor(uploads.max_concurrent, thread_name_prefix="upload")
         unique = {_key(layer): layer for layer in layers}
-        for layer in unique.values():
-            self._tell(layer, "Preparing")
-        largest_first = sorted(unique.items(), key=lambda item: item[1].size, reverse=True)
-        futures: dict[str, Future[Descriptor]] = {}
-        pool = ThreadPoolExecutor(self._uploads.max_concurrent, thread_name_prefix="upload")
-        try:
-            for key, layer in largest_first:
-                futures[key] = pool.submit(self._place, layer)
-            for _, layer in largest_first[self._uploads.max_concurrent :]:
-                self._tell(layer, "Waiting")
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-            self._stop_where_failed(futures.values())
-        except KeyboardInterrupt:
-            self._stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            wait(futures.values(), GRACE_SECONDS)  # who writes a spool file notices; a registry may hold up the others
-            raise
-        pool.shutdown()
-        _raise_first(futures.values())
-        return {key: future.result() for key, future in futures.items()}
+        self._layers = dict(sorted(unique.items(), key=lambda item: item[1].size, reverse=True))  # largest first
+        self._futures = {key: self._pool.submit(self._place, layer) for key, layer in self._layers.items()}
+
+    def place(self) -> dict[str, Descriptor]:
+        """Bring every layer there; its descriptor by :func:`_key`."""
+        futures = self._futures.values()
+        for layer in self._layers.values():
+            self._uploads.report(LayerProgress(_key(layer)[:12], "Preparing"))
+        self._go.set()
+        for layer in list(self._layers.values())[self._uploads.max_concurrent :]:
+            self._tell(layer, "Waiting")
+        wait(futures, return_when=FIRST_EXCEPTION)
+        self._stop_where_failed(futures)
+        self._pool.shutdown()
+        _raise_first(futures)
+        return {key: future.result() for key, future in self._futures.items()}
+
+    def stop(self) -> None:
+        """End what still runs: who writes a spool file notices; a registry may hold up the others, for a while."""
+        self._stop.set()
+        self._go.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        wait(self._futures.values(), GRACE_SECONDS)
 
     def _stop_where_failed(self, futures: Iterable[Future[Descriptor]]) -> None:
         """After the first failure the others end at their next chunk."""
@@ -142,6 +177,7 @@ class _LayerUploads:
         known = _known_layer(layer, self._uploads)
         placed = None
         if known is not None:
+            self._wait_for_go()
             if known.is_foreign:
                 self._tell(layer, "Skipped foreign layer")
                 return known
@@ -169,6 +205,7 @@ class _LayerUploads:
                 progress=lambda done: self._tell(layer, "Compressing", done, layer.size),
             )
         with spooled:
+            self._wait_for_go()
             size = spooled.descriptor.size
             mount_from = self._uploads.cache.repositories(spooled.descriptor.digest, self._uploads.registry)
             placed = self._store.put_blob(
@@ -181,7 +218,12 @@ class _LayerUploads:
 
     def _tell(self, layer: SourceLayer, status: str, current: int = 0, total: int = 0) -> None:
         self._go_on()
-        self._uploads.report(LayerProgress(_key(layer)[:12], status, current, total))
+        if self._go.is_set():  # before that a passphrase may be asked for
+            self._uploads.report(LayerProgress(_key(layer)[:12], status, current, total))
+
+    def _wait_for_go(self) -> None:
+        self._go.wait()
+        self._go_on()
 
     def _go_on(self) -> None:
         if self._stop.is_set():

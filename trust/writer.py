@@ -156,6 +156,7 @@ class Writer:
         base = self.base()
         assert self.heads is not None  # noqa: S101 - base() has seen to it
         change = replace(change, renew=change.renew | self._expired(base, change))
+        self.signing.prepare(base.role(name) for name in (*change.targets_roles, *change.renew, *PUBLISHING_ROLES))
         state = next_state(base, change, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
         return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, dict(expected or {}))
 

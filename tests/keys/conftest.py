@@ -64,6 +64,6 @@ def store(open_store: Callable[[], KeyStore]) -> KeyStore:
 
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bcrypt round instead of 24, for tests that are not about the cost."""
+    """One bcrypt round instead of 16, for tests that are not about the cost."""
     monkeypatch.setattr(container, "KDF_ROUNDS", 1)
     monkeypatch.setattr(container, "MIN_KDF_ROUNDS", 1)

@@ -65,7 +65,7 @@ class TestMaking:
     ) -> None:
         store.generate("release")
         header = container.read_header((folder / "release.key").read_bytes(), "the file")
-        assert (header.cipher, header.kdf, header.rounds) == (b"aes256-ctr", b"bcrypt", 24)
+        assert (header.cipher, header.kdf, header.rounds) == (b"aes256-ctr", b"bcrypt", 16)
 
     def test_a_file_of_16_rounds_is_used_and_one_of_15_is_not(self) -> None:
         header = container.read_header((EXAMPLE / "keys" / "root.key").read_bytes(), "the file")
@@ -584,3 +584,31 @@ def test_only_our_errors_leave_a_folder_of_damaged_files(tmp_path: Path, data: s
             key.public.verify_signature(store.signer(key).sign(b"payload"), b"payload")
     except DocksealError:
         return
+
+
+class TestTogether:
+    @pytest.fixture(autouse=True)
+    def _keys(self, cheap: None, store: KeyStore) -> None:
+        for label in ("one", "two"):
+            store.generate(label)
+
+    def test_several_keys_are_opened_side_by_side(self, open_store: Callable[[], KeyStore], answers: Answers) -> None:
+        store = open_store()
+        keys = [store.find("one"), store.find("two")]
+        answers.asked.clear()
+        store.open_together(keys)
+        assert sorted(answers.asked) == [("existing", label, "repository") for label in ("one", "two")]
+        assert [store.signer(key).public_key.keyid for key in keys] == [key.key_id for key in keys]
+        assert len(answers.asked) == 2
+
+    def test_a_single_key_waits_until_it_is_needed(self, open_store: Callable[[], KeyStore], answers: Answers) -> None:
+        store = open_store()
+        answers.asked.clear()
+        store.open_together([store.find("one")])
+        assert answers.asked == []
+
+    def test_a_wrong_passphrase_opens_none(self, open_store: Callable[[], KeyStore], answers: Answers) -> None:
+        store = open_store()
+        answers.old = b"not this one"
+        with pytest.raises(KeyUnavailableError, match="wrong passphrase"):
+            store.open_together([store.find("one"), store.find("two")])

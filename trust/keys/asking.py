@@ -43,6 +43,10 @@ class Asking:
         self._passphrases = passphrases
         self._can_ask_again = can_ask_again
 
+    def is_answered_by_a_person(self, purpose: Purpose) -> bool:
+        """Whether passphrases for this purpose are asked for at a prompt, one after the other."""
+        return self._can_ask_again(purpose)
+
     def existing(self, label: str, purpose: Purpose) -> bytes:
         """The passphrase that a file has.
 

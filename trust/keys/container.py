@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
     from securesystemslib.signer import Key
 
-KDF_ROUNDS = 24
-"""bcrypt-pbkdf rounds of a new file: 178 ms a guess where it was measured (docs/keys.md), as recent OpenSSH has it."""
+KDF_ROUNDS = 16
+"""bcrypt-pbkdf rounds of a new file: 119 ms a guess where it was measured (docs/keys.md)."""
 MIN_KDF_ROUNDS = 16
 """119 ms there; a file that is cheaper to guess is refused."""
 MAX_KDF_ROUNDS = 1024

@@ -27,7 +27,7 @@ from trust.keys.formats import load_public
 from trust.keys.ids import SHORT_ID_DIGITS, key_id, short_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -275,6 +275,21 @@ class KeyStore:
                 _make_signer(self._unlock(key), key) if key.uri is None else remote.open_signer(key, self._secrets)
             )
         return self._signers[key.key_id]
+
+    def open_together(self, keys: Sequence[StoredKey]) -> None:
+        """Have the signers of several keys at the time that one takes: derivations go side by side.
+
+        Raises:
+            KeyUnavailableError: as :meth:`signer`.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        closed = {key.key_id: key for key in keys if key.uri is None and key.key_id not in self._signers}
+        if len(closed) < 2 or any(self._asking.is_answered_by_a_person(key.purpose) for key in closed.values()):  # noqa: PLR2004 - one key is as fast alone
+            return
+        with ThreadPoolExecutor(len(closed)) as pool:
+            opened = pool.map(lambda key: _make_signer(self._unlock(key), key), closed.values())
+            self._signers.update(zip(closed, opened, strict=True))
 
     def _private_path(self, label: str) -> Path:
         return self._folder / f"{label}.key"
