@@ -16,7 +16,7 @@ from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedEr
 from trust.following import Led, decided, includes, keep_alive, move_tags, proposes, waiting_tags
 from trust.heads import Heads, find_heads
 from trust.pins import Pin
-from trust.proposals import MAX_PROPOSALS, discard, read_proposals, store_proposal
+from trust.proposals import MAX_PROPOSALS, contents, discard, read_proposals, store_proposal
 from trust.publish import check_planned, publish, shadowed
 from trust.read import Reader
 from trust.states import POINTER_TAG
@@ -25,6 +25,7 @@ from trust.tuf.draft import Change, first_state, next_state, state_after
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.proposed import Proposed, propose, sign_with
 from trust.tuf.roles import rfc3339
+from trust.tuf.rules import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,8 +192,13 @@ class Writer:
         """Store a proposal for those whose signatures are missing; what people call it.
 
         It takes the place of those whose tags it has, and which waited for nothing but a publisher.
+
+        Raises:
+            TamperedError: readers would refuse it; nothing was stored.
         """
         base = self.base()
+        for name, data in contents(proposed).items():
+            check_file(name, data, base.terms.repository)
         tag = store_proposal(self.store, proposed, base.identity)
         for item in self.proposals:
             if tag not in item.tags and includes(proposed, item, base):
