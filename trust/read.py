@@ -137,7 +137,8 @@ class Reader:
         machine, repository = self._machine, self._store.repository
         if machine.pin(repository) is None and not self._pinned:
             machine.save_pin(trusted.pin)
-            machine.warn(f"pinned {repository} to the root {trusted.pin.root}")
+            if machine.trust_on_first_use:  # of a root that was made here its maker is told more (cli)
+                machine.warn(f"trusted on first use: {repository} is now pinned to the root {trusted.pin.root}")
             self._pinned = True
 
     def cached(self, digest: Digest) -> bytes | None:
@@ -166,9 +167,9 @@ class Reader:
             return Pin(repository, root=first)
         raise UntrustedRootError(
             f"no root of trust is pinned for {repository}: it offers {first}",
-            hint="ask its owner for the fingerprint, then pin it: "
-            f'[[pin]] repository = "{repository}" root = "sha256:…" in config.toml, or --root FILE; '
-            "--trust-on-first-use believes what is there now",
+            hint="ask its owner for the fingerprint, then pin it in config.toml, or name a root file with --root; "
+            "--trust-on-first-use believes what is there now\n"
+            f'  [[pin]]\n  repository = "{repository}"\n  root = "sha256:…"',
         )
 
     def _known(self, pin: Pin) -> Seen | None:

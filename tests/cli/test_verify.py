@@ -221,7 +221,7 @@ def test_a_root_file_is_trusted_for_one_run(signed: Signed, dockseal: Dockseal, 
 def test_trust_on_first_use_says_what_it_pinned(signed: Signed, dockseal: Dockseal) -> None:
     (signed.home / "config.toml").unlink()
     told = dockseal("verify", "--as", NAME, "--trust-on-first-use", f"{signed.name}:v1")
-    assert f"pinned {NAME} to the root {signed.root}" in told.err
+    assert f"{NAME} is now pinned to the root {signed.root}" in told.err
     assert dockseal("verify", "--as", NAME, "--trust-on-first-use", f"{signed.name}:v1").err == ""
 
 

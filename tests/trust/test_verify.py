@@ -242,7 +242,7 @@ def test_trust_on_first_use_pins_what_was_found_once_it_verified(tmp_path: Path)
     assert judge(victim.store, machine, "v1").verdict == "trusted"
     root = Digest.of(state.root)
     assert notes.saved == [Pin(REPOSITORY, root=root)]
-    assert notes.told == [f"pinned {REPOSITORY} to the root {root}"]
+    assert notes.told == [f"trusted on first use: {REPOSITORY} is now pinned to the root {root}"]
 
 
 def test_without_a_pin_the_fingerprint_is_told_and_nothing_is_kept(tmp_path: Path) -> None:
