@@ -142,7 +142,7 @@ def _still_published(heads: list[Trusted], machine: Machine) -> list[Trusted]:
     for head in heads:
         state = head.verified.state
         is_older = state.root_version < newest.state.root_version
-        if is_older and state.roots == newest.state.roots[: state.root_version] and not _publishes(state, newest.root):
+        if is_older and state.roots == newest.state.roots[: state.root_version] and not publishes(state, newest.root):
             machine.warn(
                 f"ignored the state {own_tag(head.verified.version, head.verified.identity)}: it was signed with a "
                 f"key that may not publish any more since root {newest.root.version}"
@@ -152,7 +152,8 @@ def _still_published(heads: list[Trusted], machine: Machine) -> list[Trusted]:
     return found
 
 
-def _publishes(state: State, root: Root) -> bool:
+def publishes(state: State, root: Root) -> bool:
+    """Whether snapshot and timestamp of a state are signed by keys that this root lets publish."""
     for role in PUBLISHING_ROLES:
         file = Metadata.from_bytes(state.role(role))
         if not root.get_verification_result(role, file.signed_bytes, file.signatures).verified:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trust.digest import Digest
 from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedError, VerificationError
 from trust.following import Led, decided, includes, keep_alive, move_tags, proposes, waiting_tags
-from trust.heads import Heads, find_heads
+from trust.heads import Heads, find_heads, publishes
 from trust.pins import Pin
 from trust.proposals import MAX_PROPOSALS, contents, discard, read_proposals, store_proposal
 from trust.publish import check_planned, publish, shadowed
@@ -332,7 +332,10 @@ class Writer:
         assert self.heads is not None  # noqa: S101 - there is a base
         if proposed.root is not None:
             self._machine.refuse_example_keys(set(proposed.root.keys))
-        state = state_after(base, proposed, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
+        root = proposed.root or base.root  # heads of a publisher that leaves with it wait for nobody
+        others = [head.verified for head in self.heads.others if publishes(head.verified.state, root)]
+        pending = tuple(head.identity for head in others)
+        state = state_after(base, proposed, signing=self.signing, now=self._machine.now, pending=pending)
         return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {})
 
     def _expired(self, base: Verified, change: Change) -> frozenset[str]:
