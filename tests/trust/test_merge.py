@@ -89,7 +89,7 @@ def test_nothing_is_lost_that_was_not_removed(ancestor: Targets, one: Targets, o
             removed = name in old and (name not in mine or name not in yours)
             assert (name in found) != removed, name
             if not removed:
-                assert found[name] in (mine.get(name), yours.get(name))  # type: ignore[attr-defined]
+                assert found[name] in (mine.get(name), yours.get(name))
         assert not set(found) - {*mine, *yours}
 
 

@@ -11,8 +11,6 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.doubles.faulty_registry import FaultyRegistry, Status
 from tests.trust.builders import (
-    REPOSITORY,
-    Team,
     a_layout,
     a_registry,
     a_state,
@@ -24,11 +22,9 @@ from tests.trust.builders import (
 )
 from tests.trust.mutations import Mutation, bent_bytes, mutations
 from tests.trust.test_proposed import holds, ids
-from trust.digest import Digest
 from trust.errors import (
     ConflictError,
     DocksealError,
-    MissingError,
     TamperedError,
     UnreachableError,
     UntrustedRootError,
@@ -48,7 +44,8 @@ from trust.proposals import (
     tags_of,
 )
 from trust.rolefiles import encode_files, put_files
-from trust.states import STATE_TYPE, announce, encode as encode_state, read_pointer
+from trust.states import STATE_TYPE, announce, read_pointer
+from trust.states import encode as encode_state
 from trust.tuf.edits import KeyChange, NewSigner, add_signer, change_keys, change_tags
 from trust.tuf.proposed import propose, sign_with
 
@@ -56,8 +53,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trust.oci.store import Store
-    from trust.tuf.proposed import Proposed
-    from trust.tuf.verified import Verified
 
 NOW = a_target().signed_at
 TEAM = a_team(thresholds={"targets": 2})
@@ -265,7 +260,7 @@ def test_choosing_one(store: Store) -> None:
 
 @pytest.mark.parametrize("data", [b"{}", b"[]", b"", b'{"signed":{"_type":"targets"},"signatures":[]}'])
 def test_a_file_that_python_tuf_cannot_read(data: bytes) -> None:
-    with pytest.raises(TamperedError, match="2.targets.json is malformed"):
+    with pytest.raises(TamperedError, match=r"2\.targets\.json is malformed"):
         parse_role_file("2.targets.json", data)
 
 

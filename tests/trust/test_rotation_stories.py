@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tuf.api.metadata import Root
 
-from tests.doubles.faulty_registry import FaultyRegistry
-from tests.trust.attackers import IMAGE, BLOBS, V1
+from tests.trust.attackers import BLOBS, IMAGE, V1
 from tests.trust.builders import (
     Team,
     a_registry,
     a_team,
-    new_signer,
     plant_state,
     put_image,
     put_state,
@@ -25,17 +23,19 @@ from tests.trust.builders import (
     signed_of,
 )
 from tests.trust.teams import Crew, a_crew
-from tests.trust.writing import NOW, live, plain_image
+from tests.trust.writing import live, plain_image
 from trust.digest import Digest
 from trust.errors import ConflictError, TamperedError, UnsignedError, UsageError
 from trust.pins import Pin
+from trust.push import push
+from trust.read import Trusted
 from trust.states import POINTER_TAG
-from trust.tuf.roles import RoleKeys
 from trust.verify import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.doubles.faulty_registry import FaultyRegistry
     from tests.trust.writing import People, Person
     from trust.tuf.state import State
 
@@ -58,7 +58,7 @@ def verdicts(crew: Crew, remembers: Person, tag: str = "v1") -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rotation. ``root`` is the version of the root after it, ``threshold`` what the role has then."""
+    """One rotation: labels of keys that come and go, and the new threshold; None keeps it."""
 
     role: str
     add: tuple[str, ...] = ()
@@ -68,7 +68,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Rotations one after the other, by somebody who holds every key; ``left``: role -> labels and threshold at the end."""
+    """Rotations one after the other, by somebody who holds every key.
+
+    ``left``: labels and threshold of the last role at the end; ``root``: the newest root's version then.
+    """
 
     steps: tuple[Step, ...]
     left: tuple[tuple[str, ...], int]
@@ -149,7 +152,7 @@ def test_a_signers_key_is_replaced(crew: Crew) -> None:
     ann = crew.found()
     ci = crew("ci", "ci")
     crew.add(ann, "ci", "ci", adopt=True)
-    assert crew.push(ci, "v1", "one")
+    crew.push(ci, "v1", "one")
     remembers = crew.onlooker("remembers")
     assert remembers.verdict(crew.store, "v1") == "trusted"
     outcome = crew.rotate(ann, "ci", add=("ci-b",), remove=("ci",))
@@ -175,8 +178,6 @@ def test_a_rotation_while_another_writer_pushes(people: People, server: FaultyRe
     assert remembers.verdict(crew.store, "v1") == "trusted"
     planned = bob.signer(crew.store)
     image = plain_image("two")
-    from trust.push import push
-    from tests.trust.writing import ignore
 
     def rotated(manifest: object) -> None:
         crew.rotate(ann, "root", add=("root-b",))
@@ -195,17 +196,17 @@ def test_both_announce_before_either_looks(crew: Crew) -> None:
     remembers.verdict(crew.store, "v1")
     late = bob.writer(crew.store)
     assert late.heads is not None
+    planned = late.plan_tag(V1, ("targets",))
+    assert isinstance(planned, Trusted)
     crew.rotate(ann, "root", add=("root-b",))
     with pytest.raises(ConflictError, match="another writer publishes"):
-        late.publish(late.plan_tag(V1, ("targets",)))  # type: ignore[arg-type]
+        late.publish(planned)
     assert live(crew.store).root.version == 2
     crew.push(bob, "v2", "two")
     assert verdicts(crew, remembers, "v2") == ALL_TRUST
 
 
 # What no rotation may do: each with python-tuf's own words or ours, at every client
-
-STATE_1 = "the state before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +262,6 @@ def _one_key_under_two_ids(team: Team, state: State) -> State:
 
 
 def _with_signature(one: bytes, other: bytes) -> bytes:
-    import json
-
     body = json.loads(one)
     body["signatures"] += json.loads(other)["signatures"]
     return json.dumps(body).encode()
@@ -322,7 +321,7 @@ def test_what_can_never_be_met_is_refused_before_anything_is_signed(crew: Crew) 
         ({"add": ("root-b",), "remove": ("root-b",), "threshold": 2}, "has no key"),
     ):
         with pytest.raises(UsageError, match=says):
-            crew.rotate(ann, "root", **change)  # type: ignore[arg-type]
+            crew.rotate(ann, "root", **change)
     assert crew.store.resolve(POINTER_TAG) == before
     assert crew.proposals(ann) == ()
 

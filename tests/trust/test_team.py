@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.peers.proxy import RecordingProxy
-from tests.trust.builders import Pins
 from tests.trust.teams import Crew, a_crew
 from tests.trust.writing import live, plain_image, put_sample, remote
-from trust.oci.layout import Layout
 from trust.errors import ConflictError, KeyUnavailableError, TamperedError, UnsignedError, UsageError
+from trust.oci.layout import Layout
 from trust.repo import refresh
 from trust.revoke import plan_revocation, revoke
 from trust.sign import sign
