@@ -55,7 +55,6 @@ class TestBeginning:
         begin(ann, store)
         assert live(store).version == 1
         assert [pin.repository for pin in ann.pins] == [store.repository]
-        assert len([text for text in ann.warnings if "pinned" in text]) == 1
 
     def test_twice(self, people: People) -> None:
         ann, store = people("ann"), folder(people)
