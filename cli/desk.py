@@ -50,7 +50,7 @@ class Desk:
     def __init__(self, *, passphrase_file: Path | None = None, replacing_passphrase: bool = False) -> None:
         self._passphrase_file = passphrase_file
         self._replacing_passphrase = replacing_passphrase
-        self._transports: dict[str, Transport] = {}
+        self.transports: dict[str, Transport] = {}
 
     @cached_property
     def home(self) -> Path:
@@ -167,14 +167,14 @@ class Desk:
         """The connection to one registry."""
         from trust.oci.transport import Transport
 
-        if registry not in self._transports:
-            self._transports[registry] = Transport(
+        if registry not in self.transports:
+            self.transports[registry] = Transport(
                 registry,
                 self.docker_config,
                 insecure=registry in self.config.insecure,
                 on_warning=lambda text: terminal.warn(f"{registry} says: {text}"),
             )
-        return self._transports[registry]
+        return self.transports[registry]
 
     def store(self, name: StoreName, as_name: str | None = None) -> Store:
         """The store that a name means, scoped to its repository."""

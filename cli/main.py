@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import approve, images, keys, login, options, receive, repo, rotate, send, signers, terminal
+from cli import approve, doctor, images, keys, login, options, receive, repo, rotate, send, signers, terminal
 from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def dockseal(
     del version
 
 
-for module in (send, receive, images, login, approve):
+for module in (send, receive, images, login, approve, doctor):
     module.register(app)
 app.add_typer(repo.app, name="repo")
 app.add_typer(keys.app, name="key")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import options, terminal
+from cli.changes import key_names
 from cli.desk import Desk, TrustOptions
 from trust.errors import UsageError
 
@@ -94,11 +95,14 @@ def status(
     root: options.RootFile = None,
     as_name: options.AsName = None,
 ) -> None:
-    """Show what expires when, and whether this machine can renew it.
+    """Show who must sign what by when, and whether this machine can.
+
+    A role is to be signed again from the day its signing period begins, and at the latest when it expires.
 
     Example (a scheduled job):
       dockseal repo status --within 30d ghcr.io/acme/app
     """
+    from trust.proposals import read_proposals
     from trust.read import Reader
     from trust.repo import status as roles_of
 
@@ -112,24 +116,29 @@ def status(
     roles = roles_of(trusted.verified, desk.signing)
     soon = [item for item in roles if _days_left(item, desk.now) < (0 if limit is None else limit)]
     pending = trusted.verified.links.pending
+    waiting = read_proposals(store, trusted.verified)
     if output is options.Output.JSON:
         terminal.say_json(
             {
                 "repository": store.repository,
                 "state": trusted.verified.version,
                 "pending": list(pending),
+                "proposals": [
+                    {"proposal": item.id, "lacking": list(item.proposed.lacking_words())} for item in waiting
+                ],
                 "roles": [_status_json(item, desk.now) for item in roles],
             }
         )
     else:
         terminal.say(f"{store.name}: state {trusted.verified.version}")
-        terminal.say(
-            terminal.table(
-                ("ROLE", "VERSION", "EXPIRES", "", "SIGN FROM", "HERE"), [_row(item, desk.now) for item in roles]
-            )
-        )
+        head = ("ROLE", "VERSION", "SIGN FROM", "SIGN BY", "", "WHO", "HERE")
+        terminal.say(terminal.table(head, [_row(item, desk) for item in roles]))
         for identity in pending:
             terminal.say(f"pending: {identity[:12]}, another writer's state that is not part of this one")
+        for item in waiting:
+            lacking = ", ".join(item.proposed.lacking_words()) or "a publisher"
+            what = item.problem.message if item.problem is not None else f"waits for {lacking}"
+            terminal.say(f"proposal {item.id}: {what}; next: dockseal approve {name} {item.id}")
     if soon:
         names = ", ".join(f"{item.role} ({terminal.in_days(item.expires, desk.now)})" for item in soon)
         terminal.note(f"Expires: {names}. Next: dockseal repo refresh {name}")
@@ -227,11 +236,17 @@ def _days_left(item: RoleStatus, now: datetime) -> float:
     return (item.expires - now).total_seconds() / 86_400
 
 
-def _row(item: RoleStatus, now: datetime) -> tuple[str, ...]:
-    here = "yes" if item.can_sign else "no"
-    due = "now" if item.sign_from <= now else f"{terminal.moment(item.sign_from)}"
-    expires = terminal.moment(item.expires) or ""
-    return item.role, str(item.version), expires, terminal.in_days(item.expires, now), due, here
+def _row(item: RoleStatus, desk: Desk) -> tuple[str, ...]:
+    due = "now" if item.sign_from <= desk.now else f"{terminal.moment(item.sign_from)}"
+    return (
+        item.role,
+        str(item.version),
+        due,
+        f"{terminal.moment(item.expires)}",
+        terminal.in_days(item.expires, desk.now),
+        f"{item.threshold} of {', '.join(key_names(desk, item.key_ids))}",
+        "yes" if item.can_sign else "no",
+    )
 
 
 def _status_json(item: RoleStatus, now: datetime) -> dict[str, object]:
@@ -241,6 +256,7 @@ def _status_json(item: RoleStatus, now: datetime) -> dict[str, object]:
         "expires": terminal.moment(item.expires),
         "expired": item.expires <= now,
         "signFrom": terminal.moment(item.sign_from),
+        "signBy": terminal.moment(item.expires),
         "threshold": item.threshold,
         "keys": list(item.key_ids),
         "canSign": item.can_sign,

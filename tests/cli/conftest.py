@@ -43,7 +43,7 @@ def dockseal(capsys: pytest.CaptureFixture[str]) -> Dockseal:
 
 @pytest.fixture(autouse=True)
 def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bcrypt round instead of 24, in this process: these tests are not about what a key costs."""
+    """One bcrypt round instead of 16, in this process: these tests are not about what a key costs."""
     monkeypatch.setattr(container, "KDF_ROUNDS", 1)
     monkeypatch.setattr(container, "MIN_KDF_ROUNDS", 1)
 

@@ -80,6 +80,7 @@ def test_status_warns_a_scheduled_job(signed: Signed, dockseal: Dockseal) -> Non
         "expires": timestamp["expires"],
         "expired": False,
         "signFrom": timestamp["signFrom"],
+        "signBy": timestamp["expires"],
         "threshold": 1,
         "keys": timestamp["keys"],
         "canSign": True,

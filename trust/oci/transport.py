@@ -31,6 +31,7 @@ from trust.oci.wire import MAX_SMALL_BYTES, Body, Call
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
     from typing import Self
 
 CONNECT_SECONDS = 10
@@ -162,8 +163,14 @@ class Transport:
         self._lock = threading.Lock()
         self._adapter: _Adapter | None = None
         self._warned: set[str] = set()
+        self._date = ""
         self.url = self._base_url()
         self._tokens = TokenSource(registry, self.url, credentials, self._fetch_token, monotonic)
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What time the registry said it was in its last answer; None where it did not."""
+        return wire.http_date(self._date)
 
     def with_credentials(self, credentials: CredentialSource) -> Transport:
         """The same registry as somebody else."""
@@ -254,6 +261,7 @@ class Transport:
             raw = self._send(request, call.answer_seconds)
         slow = _Slowness(self._monotonic, self._timeouts.read)
         answer = Answer(raw.status_code, url, raw.headers, raw.raw, slow)
+        self._date = raw.headers.get("Date", self._date)
         if call.stream and answer.ok:
             return answer
         with answer:

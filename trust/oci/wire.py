@@ -18,6 +18,7 @@ from trust.errors import UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
 MAX_URL_LENGTH = 8192
 MAX_TEXT_LENGTH = 500
@@ -199,6 +200,15 @@ def next_query(links: Iterable[str]) -> str | None:
                 query: str = target.partition("?")[2].partition("#")[0]
                 return None if _UNPRINTABLE.search(query) or not query.isascii() else query or None
     return None
+
+
+def http_date(value: str) -> datetime | None:
+    """The time of a ``Date`` header (RFC 9110, 5.6.7), or None where it is none."""
+    try:
+        time = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:
