@@ -37,7 +37,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("change", [{"backed_up": "2026-11-24T08:30:00Z"}, {"uri": "hsm:1"}])
     def test_a_root_key_that_is_backed_up_or_elsewhere_is_fine(self, change: dict[str, str]) -> None:
-        key = StoredKey(**{**{name: getattr(KEY, name) for name in KEY.__slots__}, **change})  # type: ignore[arg-type]
+        key = StoredKey(**{**{name: getattr(KEY, name) for name in KEY.__slots__}, **change})
         assert levels(check_keys([key], [PUBLIC.keyid])) == ["ok"]
 
 
