@@ -118,11 +118,7 @@ def open_file(writer: Writer, data: bytes) -> Opened:
         TamperedError: it is malformed, or bears a forged signature.
         UntrustedRootError, RollbackError: its state is not acceptable.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise TamperedError(f"the file is {len(data)} bytes: expected at most {MAX_FILE_BYTES}")
-    body = strictjson.loads_object(data, "the file")
-    if body.get("kind") != KIND or body.get("schema") != 1:
-        raise TamperedError("the file is no proposal that `dockseal approve --export` wrote")
+    body = _body(data)
     state = State.of(_files(body, "state"))
     base = writer.trust(StoredState(state, encode(state).digest)).verified
     return Opened(decode(_files(body, "files"), base), base)
@@ -148,13 +144,13 @@ def import_file(writer: Writer, data: bytes) -> Outcome:
         ConflictError: the state went on meanwhile, and overtook it.
         TamperedError: the file is malformed, or bears a forged signature.
     """
-    opened = open_file(writer, data)
+    body = _body(data)  # what state it was made from no longer matters
     writer.catch_up()
     base = writer.standing()
-    proposed = decode([(draft.name, draft.data) for draft in opened.proposed.drafts], base)
+    proposed = decode(_files(body, "files"), base)
     tags: tuple[str, ...] = ()
     for proposal in read_proposals(writer.store, base):
-        if proposal.problem is None and proposal.id == opened.id:
+        if proposal.problem is None and proposal.id == proposed.identity[:12]:
             proposed, tags = merged(proposal.proposed, proposed, base), proposal.tags
     return settle(writer, proposed, base, tags)
 
@@ -177,6 +173,15 @@ def _encode(opened: Opened) -> bytes:
         "state": {name: data.decode() for name, data in opened.base.state.files.items()},
     }
     return json.dumps(body, indent=1).encode()
+
+
+def _body(data: bytes) -> dict[str, object]:
+    if len(data) > MAX_FILE_BYTES:
+        raise TamperedError(f"the file is {len(data)} bytes: expected at most {MAX_FILE_BYTES}")
+    body = strictjson.loads_object(data, "the file")
+    if body.get("kind") != KIND or body.get("schema") != 1:
+        raise TamperedError("the file is no proposal that `dockseal approve --export` wrote")
+    return body
 
 
 def _files(body: dict[str, object], name: str) -> list[tuple[str, bytes]]:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tuf.api.metadata import Role
+
 from trust.digest import Digest
 from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedError, VerificationError
 from trust.following import Led, decided, includes, keep_alive, move_tags, proposes, waiting_tags
@@ -288,7 +290,8 @@ class Writer:
             UnsignedError: a signer that was asked for may not sign this tag, or none may.
         """
         base = self.base()
-        if base.targets["targets"].delegations is None and not signers:
+        awaited = self._awaited() if not signers and not self.signing.held(base.role("targets")) else None
+        if base.targets["targets"].delegations is None and not signers and awaited is None:
             return ("targets",)
         allowed = base.roles_for(tag)
         if refused := [name for name in signers if name not in allowed]:
@@ -302,9 +305,19 @@ class Writer:
             raise UnsignedError(
                 f"no key on this machine may sign the tag {tag!r}: "
                 + (f"its signers are {', '.join(allowed)}" if allowed else "no signer's patterns cover it"),
-                hint=f"dockseal signer list {self.store.name} shows who can sign what",
+                hint=f"dockseal signer list {self.store.name} shows who can sign what"
+                if awaited is None
+                else f"dockseal approve {self.store.name} {awaited} adds this machine's signature, which it needs",
             )
         return chosen
+
+    def _awaited(self) -> str | None:
+        """An open proposal that waits for a key of this machine: a signer who does not publish is live after it."""
+        for proposal in self.proposals:
+            for _, need in proposal.proposed.lacking():
+                if self.signing.held(Role(list(need.key_ids), 1)):
+                    return proposal.id
+        return None
 
     def stale(self) -> bool:
         """Whether a role is due that this machine can sign: a good moment to publish anew."""
