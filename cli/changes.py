@@ -116,6 +116,8 @@ def show(found: Differences, desk: Desk, head: str) -> None:
         before = "not trusted" if tag.before is None else tag.before.short
         after = "NOT TRUSTED ANY MORE" if tag.after is None else tag.after.short
         terminal.say(f"  tag {tag.tag}: {before} -> {after}")
+    for term in found.terms:
+        terminal.say(f"  {term.term}: {term.before or 'none'} -> {term.after or 'none'}")
     if not found.roles and not found.tags:
         terminal.say("  nothing changes")
 
@@ -135,6 +137,7 @@ def as_json(found: Differences) -> dict[str, object]:
             }
             for item in found.roles
         ],
+        "terms": [{"term": item.term, "before": item.before, "after": item.after} for item in found.terms],
     }
 
 

@@ -149,6 +149,10 @@ def test_by_file(homes: Homes) -> None:
     assert "Published: " in homes.run("approve", "--import", path, homes.repo).out
     homes.trusts("v2")
     assert "the proposal was overtaken" in homes.run("approve", "--import", path, homes.repo, code=1).err
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(body | {"files": {}}))
+    homes.at("stranger")
+    assert "nothing changes" in homes.run("approve", "-y", "--file", path, homes.repo, code=10).out
     path.write_text("{}")
     assert "the file is no proposal" in homes.run("approve", "--file", path, homes.repo, code=15).err
 

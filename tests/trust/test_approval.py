@@ -165,6 +165,18 @@ def test_whoever_may_publish_completes_it_by_approving(crew: Crew) -> None:
     assert crew.approve(crew("ann"), outcome.proposal).state is not None
 
 
+def test_what_another_change_overtook_while_it_was_looked_at(crew: Crew) -> None:
+    homes = two_of_three(crew, "publish")
+    outcome = proposed(crew, homes["root"])
+    b = homes["root-b"]
+    writer = b.writer(crew.store)
+    chosen = find(open_proposals(writer, b.now), outcome.proposal)
+    crew.rotate(crew("ann"), "root", add=("root-e",))
+    with pytest.raises(ConflictError):
+        approve(writer, chosen)
+    assert crew.key_id(NEXT) not in live(crew.store).root.keys
+
+
 class TestRejecting:
     def test_removes_every_copy(self, crew: Crew) -> None:
         homes = two_of_three(crew)

@@ -211,8 +211,10 @@ def founded(crew: Crew) -> Person:
     return ann
 
 
-@pytest.mark.parametrize("rotation", ROTATIONS)
-@pytest.mark.parametrize("forwarded", FORWARDED)
+@pytest.mark.parametrize(
+    ("forwarded", "rotation"),
+    [*((name, "in one state") for name in FORWARDED), *(("both to 2^53 - 1", name) for name in list(ROTATIONS)[1:])],
+)
 def test_versions_that_were_fast_forwarded(crew: Crew, founded: Person, forwarded: str, rotation: str) -> None:
     """Honest clients and writers go on after the rotation, and there is room again."""
     clients = everybody(crew)
@@ -300,8 +302,10 @@ class TestATimestampThatExpiresIn2099:
         assert verdicts(crew, clients, "v1") == all_say("trusted", clients)
 
 
-@pytest.mark.parametrize("version", [1, 7, FAST_FORWARDED, LAST])
-@pytest.mark.parametrize("rotation", ROTATIONS)
+@pytest.mark.parametrize(
+    ("version", "rotation"),
+    [(7, "in one state"), (FAST_FORWARDED, "role by role"), (LAST, "in one state"), (LAST, "the other way")],
+)
 def test_a_snapshot_that_lists_a_role_that_never_was(crew: Crew, founded: Person, version: int, rotation: str) -> None:
     """A signer of that name can be added, too."""
     clients = everybody(crew)

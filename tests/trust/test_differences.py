@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tuf.api.metadata import DelegatedRole
 
 from tests.trust.builders import NOW, V1, V2, Delegate, a_state, a_target, a_team, checked, new_signer
 from trust.digest import Digest
-from trust.tuf.differences import TagDifference, differences, effective_tags
+from trust.tuf.differences import TagDifference, TermDifference, differences, effective_tags
 from trust.tuf.edits import KeyChange, NewSigner, add_signer, adopt_tags, change_keys, change_tags, remove_signer
 from trust.tuf.proposed import propose
 
@@ -94,6 +95,33 @@ def test_moving_tags_to_a_signer_changes_no_tag() -> None:
     team = a_team()
     base = checked(team.with_delegates(a_state(a_target("v1"), team=team), Delegate("ci")))
     assert found(base, adopt_tags(base, "ci", NOW)).tags == ()
+
+
+def test_what_the_root_says_of_the_repository_is_shown() -> None:
+    """A root that lets timestamps live for ever must not pass for one with another key."""
+    base = checked(a_state())
+    edit = change_keys(base, "root", KeyChange((new_signer().public_key,)), NOW)
+    assert found(base, edit).terms == ()
+    assert edit.root is not None
+    terms = edit.root.unrecognized_fields["x-dockseal"]
+    terms["max_timestamp_days"] = 36500
+    terms["periods"]["ci"] = {"expires": 9, "signing": 3}
+    assert found(base, edit).terms == (
+        TermDifference("longest timestamp", 15, 36500),
+        TermDifference("expiry of ci", None, 9),
+        TermDifference("signing period of ci", None, 3),
+    )
+
+
+def test_patterns_in_words() -> None:
+    team = a_team()
+    base = checked(team.with_delegates(a_state(team=team), Delegate("ci", paths=("v*",))))
+    edit = change_tags(base, {}, {}, ["targets"], NOW)
+    assert edit.targets["targets"].delegations is not None
+    roles = edit.targets["targets"].delegations.roles
+    assert roles is not None
+    roles["ci"] = DelegatedRole("ci", roles["ci"].keyids, 1, terminating=True, path_hash_prefixes=["ab"])
+    assert role(found(base, edit), "ci").patterns == (("v*",), ("sha256:ab...", "and nobody after it"))
 
 
 DELEGATES = st.lists(

@@ -9,19 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, TargetFile, Targets
 
 from tests.doubles.faulty_registry import Status
 from tests.trust.builders import V2, a_target, new_signer
 from tests.trust.teams import Crew, a_crew
 from tests.trust.writing import NOW, live, plain_image, put_sample, remote
 from trust.errors import ConflictError, KeyUnavailableError, UnsignedError
-from trust.proposals import PROPOSAL_TYPE, contents, store_proposal, tags_of
+from trust.following import includes, proposes, waiting_tags
+from trust.proposals import PROPOSAL_TYPE, Proposal, contents, store_proposal, tags_of
 from trust.repo import refresh
 from trust.rolefiles import encode_files, put_files
 from trust.sign import sign
-from trust.tuf.edits import change_tags
-from trust.tuf.proposed import judge, propose
+from trust.tuf.edits import change_tags, remove_signer
+from trust.tuf.proposed import judge, propose, sign_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tests.doubles.faulty_registry import FaultyRegistry
     from tests.trust.writing import People, Person
     from trust.team import Outcome
+    from trust.tuf.edits import Edit
+    from trust.tuf.verified import Verified
 
 EVIL = a_target("evil", V2)
 
@@ -294,3 +297,47 @@ class TestTags:
     def test_an_empty_proposal_is_one_that_was_discarded(self, crew: Crew, ann: Person) -> None:
         store_proposal(crew.store, judge(live(crew.store), {}), live(crew.store).identity)
         assert crew.proposals(ann) == ()
+
+
+class TestWhatOneWhoDoesNotPublishProposes:
+    """What is carried over into the next proposal, and what is left alone."""
+
+    @pytest.fixture
+    def base(self, crew: Crew) -> Verified:
+        crew.found()
+        crew.add(crew("both", "root", "targets", "publish", "ci"), "ci", "ci", publishes=False)
+        crew.push(crew("all", "ci", "publish"), "v1", "one")
+        return live(crew.store)
+
+    def a_proposal(self, crew: Crew, base: Verified, edit: Edit, *labels: str) -> Proposal:
+        proposed = sign_with(propose(base, edit), base, crew("signs", *labels).signing.some)
+        return Proposal(proposed.identity[:12], proposed, base.identity)
+
+    def test_its_tags(self, crew: Crew, base: Verified) -> None:
+        new = a_target("v2").to_file()
+        edit = change_tags(base, {"ci": [new]}, {}, [], NOW)
+        complete = self.a_proposal(crew, base, edit, "ci")
+        assert waiting_tags(complete, base, ("ci",)) == [new]
+        assert includes(complete.proposed, complete, base)
+        assert proposes(complete, base, a_target("v2", now=NOW), ("ci",))
+        assert not proposes(complete, base, a_target("v2", V2), ("ci",))
+        assert not proposes(complete, base, a_target("v3"), ("ci",))
+        assert not proposes(complete, base, a_target("v2"), ("targets",))
+        assert waiting_tags(complete, base, ("ci", "targets")) == []
+
+    def test_not_what_lacks_a_signature(self, crew: Crew, base: Verified) -> None:
+        edit = change_tags(base, {"ci": [a_target("v2").to_file()]}, {}, [], NOW)
+        lacking = self.a_proposal(crew, base, edit, "publish")
+        assert waiting_tags(lacking, base, ("ci",)) == []
+        assert not includes(lacking.proposed, lacking, base)
+
+    def test_not_what_takes_something_away(self, crew: Crew, base: Verified) -> None:
+        dropped = self.a_proposal(crew, base, change_tags(base, {}, {"ci": ["v1"]}, [], NOW), "ci")
+        assert waiting_tags(dropped, base, ("ci",)) == []
+        removed = self.a_proposal(crew, base, remove_signer(base, "ci", NOW), "targets")
+        assert waiting_tags(removed, base, ("targets",)) == []
+
+    def test_a_target_without_custom_fields(self, crew: Crew, base: Verified) -> None:
+        bare = TargetFile(12, {"sha256": "a" * 64}, "v2")
+        edit = change_tags(base, {"ci": [bare]}, {}, [], NOW)
+        assert not proposes(self.a_proposal(crew, base, edit, "ci"), base, a_target("v2"), ("ci",))

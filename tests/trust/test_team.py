@@ -11,8 +11,10 @@ from tests.trust.teams import Crew, a_crew
 from tests.trust.writing import live, plain_image, put_sample, remote
 from trust.errors import ConflictError, KeyUnavailableError, TamperedError, UnsignedError, UsageError
 from trust.oci.layout import Layout
+from trust.proposals import MAX_PROPOSALS, PROPOSAL_TYPE
 from trust.repo import refresh
 from trust.revoke import plan_revocation, revoke
+from trust.rolefiles import encode_files, put_files
 from trust.sign import sign
 from trust.states import POINTER_TAG
 from trust.team import carry_out, check_signer_name, plan_replacement, plan_rotation, plan_signer, preview
@@ -436,6 +438,26 @@ class TestThresholds:
         both = crew("both", "rel-a", "rel-b")
         crew.push(both, "v1", "one")
         assert crew.onlooker("eve").verdict(crew.store, "v1") == "trusted"
+
+
+def test_junk_beside_the_state_keeps_nobody_from_pushing(crew: Crew, ann: Person) -> None:
+    files = {"2.targets.json": b"junk"}
+    manifest = encode_files(files, PROPOSAL_TYPE)
+    for number in range(MAX_PROPOSALS + 3):
+        put_files(crew.store, manifest, files, f"_trust-proposal.{number:012x}")
+    crew.push(ann, "v1", "one")
+    assert crew.onlooker("eve").verdict(crew.store, "v1") == "trusted"
+    assert any("holds 103 proposals: 100 are looked at" in text for text in ann.warnings)
+
+
+def test_of_two_complete_ones_for_the_same_role_one_is_overtaken(crew: Crew, ann: Person) -> None:
+    root_only = crew("root-only", "root")
+    for label in ("root-b", "root-c"):
+        crew.rotate(root_only, "root", add=(label,))
+    refresh(ann.writer(crew.store))
+    assert live(crew.store).root.version == 2
+    (left,) = crew.proposals(ann)
+    assert isinstance(left.problem, ConflictError)
 
 
 def test_one_key_is_replaced_in_several_roles_at_once(crew: Crew, ann: Person) -> None:

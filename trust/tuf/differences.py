@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Root, Targets
 
 from trust.digest import Digest
+from trust.tuf.rules import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from tuf.api.metadata import Role
+    from tuf.api.metadata import DelegatedRole, Role
 
     from trust.tuf.proposed import Proposed
+    from trust.tuf.state import Terms
     from trust.tuf.verified import Verified
 
 
@@ -54,11 +56,21 @@ class RoleDifference:
 
 
 @dataclass(frozen=True, slots=True)
+class TermDifference:
+    """What the root says of the repository, before and after: periods in days; None where it says nothing."""
+
+    term: str
+    before: str | int | None
+    after: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Differences:
     """All that a change does."""
 
     tags: tuple[TagDifference, ...]
     roles: tuple[RoleDifference, ...]
+    terms: tuple[TermDifference, ...] = ()
 
 
 def differences(base: Verified, proposed: Proposed) -> Differences:
@@ -82,7 +94,9 @@ def differences(base: Verified, proposed: Proposed) -> Differences:
     ]
     old, new = _roles(base.root, base.targets), _roles(root, targets)
     found = [_compare(name, old.get(name), new.get(name), expires.get(name)) for name in dict.fromkeys((*new, *old))]
-    return Differences(tuple(tags), tuple(item for item in found if item is not None))
+    return Differences(
+        tuple(tags), tuple(item for item in found if item is not None), _compare_terms(base.terms, terms_of(root))
+    )
 
 
 def effective_tags(targets: Mapping[str, Targets]) -> dict[str, Digest]:
@@ -113,12 +127,34 @@ def _lookup(targets: Mapping[str, Targets], tag: str) -> Digest | None:
     return None
 
 
+def _compare_terms(old: Terms, new: Terms) -> tuple[TermDifference, ...]:
+    before, after = _facts(old), _facts(new)
+    return tuple(
+        TermDifference(name, before.get(name), after.get(name))
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name) != after.get(name)
+    )
+
+
+def _facts(terms: Terms) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {"repository": terms.repository, "longest timestamp": terms.max_timestamp_days}
+    for role, period in terms.periods:
+        facts |= {f"expiry of {role}": period.expires_days, f"signing period of {role}": period.signing_days}
+    return facts
+
+
+def _patterns(role: DelegatedRole) -> tuple[str, ...]:
+    """What it may sign, in words: patterns, or hash prefixes; and whether nobody behind it is asked."""
+    prefixes = tuple(f"sha256:{prefix}..." for prefix in role.path_hash_prefixes or ())
+    return (*(role.paths or ()), *prefixes, *(("and nobody after it",) if role.terminating else ()))
+
+
 def _roles(root: Root, targets: Mapping[str, Targets]) -> dict[str, tuple[Role, tuple[str, ...]]]:
     found: dict[str, tuple[Role, tuple[str, ...]]] = {name: (role, ()) for name, role in root.roles.items()}
     for payload in targets.values():
         delegations = payload.delegations
         if delegations is not None and delegations.roles is not None:
-            found.update({name: (role, tuple(role.paths or ())) for name, role in delegations.roles.items()})
+            found.update({name: (role, _patterns(role)) for name, role in delegations.roles.items()})
     return found
 
 
