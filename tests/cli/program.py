@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()")
 CHEAP_KEYS = "from trust.keys import container; container.KDF_ROUNDS = container.MIN_KDF_ROUNDS = 1"
-WITH_CHEAP_KEYS = (sys.executable, "-c", f"{CHEAP_KEYS}\nfrom cli.main import main; main()")
+FOREGROUND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""As a shell starts a program in the foreground; in the background the tests, and so it, would ignore Ctrl-C."""
+WITH_CHEAP_KEYS = (sys.executable, "-c", f"{FOREGROUND}\n{CHEAP_KEYS}\nfrom cli.main import main; main()")
 PASSPHRASE = "correct horse battery"
 DEADLINE_S = 30
 
