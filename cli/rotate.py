@@ -8,7 +8,7 @@ import typer
 
 from cli import changes, options, signers, terminal
 from cli.desk import Desk, TrustOptions
-from trust.errors import DocksealError, UsageError
+from trust.errors import DocksealError, KeyUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from trust.tuf.edits import KeyChange
@@ -149,6 +149,8 @@ def _rotate_everywhere(
             writer = changes.writer_of(desk, name, TrustOptions())
             edit = plan_replacement(writer, roles, key.key_id, replacements, desk.now)
             results.append(changes.settle(desk, writer, name, edit, dry_run=dry_run, output=output))
+        except KeyUnavailableError:
+            raise  # the next repository needs it as well
         except DocksealError as error:
             terminal.warn(f"{name}: {error}")
             failed = True

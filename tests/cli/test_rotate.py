@@ -209,6 +209,31 @@ def test_all_repositories_and_again_after_an_interruption(homes: Homes, three: l
         homes.dockseal("verify", f"{name}:v1")
 
 
+def test_one_that_cannot_be_written_does_not_hold_up_the_others(homes: Homes, three: list[str]) -> None:
+    with freeze_time("2028-06-01"):
+        for name in three[:2]:
+            homes.dockseal("repo", "refresh", name)
+        done = homes.dockseal(*ROTATE, "-y", code=1)
+        assert f"{three[2]}: the trust data has expired" in done.err
+        assert done.out.count("Published: ") == 2
+        homes.dockseal("repo", "refresh", three[2])
+        assert homes.dockseal(*ROTATE, "-y", code=1).out.count("Published: ") == 1
+
+
+def test_a_wrong_passphrase_changes_nothing_anywhere(
+    homes: Homes, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKSEAL_PASSPHRASE", "not this one")
+    assert "passphrase" in homes.dockseal(*ROTATE, "-y", code=4).err
+    for name in three:
+        (root,) = [
+            role
+            for role in homes.dockseal("repo", "status", name, "-o", "json").json["roles"]
+            if role["role"] == "root"
+        ]
+        assert root["version"] == 1
+
+
 def test_all_repositories_in_a_dry_run(homes: Homes, three: list[str]) -> None:
     shown = homes.dockseal(*ROTATE, "--dry-run", "-o", "json", code=1)
     assert [item["result"] for item in shown.json] == ["dry-run"] * 3
