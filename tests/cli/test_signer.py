@@ -207,3 +207,21 @@ def test_an_invitation(homes: Homes) -> None:
     homes.at("carol")
     homes.push("c-1")
     homes.trusts("c-1")
+
+
+def test_an_invitation_from_word_to_signature(homes: Homes) -> None:
+    homes.at("ann")
+    invited = homes.run("signer", "invite", "carol", homes.repo, "--tags", "v*", "--expires", "90d")
+    assert invited.lines == [f"Invited carol to sign v* in {homes.repo}"]
+    homes.at("carol")
+    accepted = homes.run("signer", "accept", homes.repo)
+    assert re.match(r"Accepted: carol will sign v\* with the key carol \([0-9a-f]{7}\)", accepted.out)
+    assert "tell those who approve it your key's id" in accepted.err
+    again = homes.run("signer", "accept", homes.repo, "dave", code=2)
+    assert "expected one invitation as dave" in again.err
+    homes.at("ann")
+    approved = homes.run("approve", homes.repo, "-y")
+    assert re.search(r"new signer carol: 1 of [0-9a-f]{7} may sign v\*", approved.out)
+    assert "Published:" in approved.out
+    homes.at("carol")
+    assert "Successfully signed" in homes.push("v2").out
