@@ -64,6 +64,11 @@ class Desk:
     @cached_property
     def now(self) -> datetime:
         """The time of this run, UTC."""
+        return self.clock()
+
+    @staticmethod
+    def clock() -> datetime:
+        """The time at this moment, UTC: only to compare clocks."""
         from datetime import UTC, datetime
 
         return datetime.now(UTC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +14,8 @@ from trust.errors import DocksealError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
+    from pathlib import Path
 
     from trust.doctor import Finding
 
@@ -40,17 +43,16 @@ def doctor(
     from trust import doctor as checks
 
     desk = Desk()
-    names = repositories or _known(desk)
-    used: set[str] = set()
     found: list[Finding] = []
-    for name in names:
-        found += _look(desk, name, used)
-    keys = desk.keys.keys()
+    for name in repositories or ():
+        changes.store_of(desk, name, None)  # what is no repository's name ends here
+    names = repositories or _known(desk, found)
+    looked = _look(desk, names, found)
     found = [
-        *checks.check_keys(keys, used),
+        *_keys(desk, None if repositories else looked.used, all_seen=looked.all_seen),
         *found,
-        *checks.check_clock(desk.now, _clocks(desk)),
-        *_logins(desk, names),
+        *checks.check_clock(desk.now, looked.clocks, _written(desk.home)),
+        *_logins(desk, looked.hosts),
         *checks.check_modes(desk.home),
         *checks.check_packages(_owners(), "dockseal"),
     ]
@@ -59,46 +61,88 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _known(desk: Desk) -> list[str]:
+@dataclass(slots=True)
+class _Looked:
+    """What the repositories told: keys in use, registries, how far their clocks are ahead; whether all were read."""
+
+    used: set[str] = field(default_factory=set)
+    hosts: set[str] = field(default_factory=set)
+    clocks: dict[str, timedelta] = field(default_factory=dict)
+    all_seen: bool = True
+
+
+def _known(desk: Desk, found: list[Finding]) -> list[str]:
+    """The repositories that this machine has seen or pinned; a configuration that cannot be read is a problem."""
+    from trust.doctor import Finding, Level
     from trust.memory import known_repositories
 
-    pinned = {pin.repository for pin in desk.config.pins if "*" not in pin.repository}
+    pinned: set[str] = set()
+    try:
+        pinned = {pin.repository for pin in desk.config.pins if "*" not in pin.repository}
+    except DocksealError as error:
+        found.append(Finding(Level.PROBLEM, error.message, error.hint))
     names = sorted(pinned | set(known_repositories(desk.home / "cache")))
     return [f"oci:{name}" if name.startswith("/") else name for name in names]
 
 
-def _look(desk: Desk, name: str, used: set[str]) -> list[Finding]:
-    """One repository's roles; what cannot be read is a note, since nothing was judged."""
+def _look(desk: Desk, names: Sequence[str], found: list[Finding]) -> _Looked:
+    """Each repository's roles; what cannot be read is a note, since nothing was judged."""
     from trust.doctor import Finding, Level, check_roles
     from trust.repo import status
 
-    try:
-        trusted = changes.read(desk, changes.store_of(desk, name, None), TrustOptions())
-    except DocksealError as error:
-        return [Finding(Level.NOTE, f"{name} cannot be looked at: {error.message}", error.hint)]
-    roles = status(trusted.verified, desk.signing)
-    used |= {key_id for item in roles for key_id in item.key_ids}
-    return check_roles(name, roles, desk.now)
-
-
-def _clocks(desk: Desk) -> dict[str, datetime]:
-    times = {host: transport.server_time for host, transport in desk.transports.items()}
-    return {host: time for host, time in times.items() if time is not None}
-
-
-def _logins(desk: Desk, names: Sequence[str]) -> list[Finding]:
-    from trust.doctor import Finding, Level
-
-    found = []
-    for host in sorted({name.partition("/")[0] for name in names if not name.startswith("oci:")}):
+    looked = _Looked()
+    for name in names:
         try:
-            credentials = desk.docker_config.get(host)
+            store = changes.store_of(desk, name, None)
+            host = store.repository.partition("/")[0]
+            looked.hosts |= {host} - {""}
+            roles = status(changes.read(desk, store, TrustOptions()).verified, desk.signing)
         except DocksealError as error:
-            found.append(Finding(Level.PROBLEM, f"the login of {host} cannot be read: {error.message}", error.hint))
+            looked.all_seen = False
+            found.append(Finding(Level.NOTE, f"{name} cannot be looked at: {error.message}", error.hint))
             continue
-        who = "nobody is logged in" if credentials is None else f"logged in as {credentials.user or 'a token'}"
-        found.append(Finding(Level.OK, f"{host}: {who}"))
+        looked.used |= {key_id for item in roles for key_id in item.key_ids}
+        found += check_roles(name, roles, desk.now)
+        if host in desk.transports and (time := desk.transports[host].server_time) is not None:
+            looked.clocks[host] = time - desk.clock()
+    return looked
+
+
+def _keys(desk: Desk, used: set[str] | None, *, all_seen: bool) -> list[Finding]:
+    from trust.doctor import Finding, Level, check_keys
+
+    try:
+        return check_keys(desk.keys.keys(), used, all_seen=all_seen)
+    except DocksealError as error:
+        return [Finding(Level.PROBLEM, error.message, error.hint)]
+
+
+def _written(home: Path) -> dict[Path, datetime]:
+    """When the files that this program writes were written last."""
+    from datetime import UTC, datetime
+
+    found = {}
+    for path in (home / "config.toml", *home.glob("keys/*"), *home.glob("cache/trust/*/seen.json")):
+        with contextlib.suppress(OSError):
+            found[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return found
+
+
+def _logins(desk: Desk, hosts: set[str]) -> list[Finding]:
+    """How docker's configuration knows this machine to each registry."""
+    from shutil import which
+
+    from trust.doctor import Finding, Level, Login, check_logins
+
+    config, logins = desk.docker_config, {}
+    try:
+        for host in sorted(hosts):
+            missing = tuple(name for name in config.helpers(host) if which(f"docker-credential-{name}") is None)
+            credentials = config.get(host)
+            logins[host] = Login(None if credentials is None else credentials.user, missing)
+        return check_logins(logins, config.plain_files())
+    except DocksealError as error:
+        return [Finding(Level.PROBLEM, f"docker's logins cannot be read: {error.message}", error.hint)]
 
 
 def _owners() -> dict[str, list[str]]:

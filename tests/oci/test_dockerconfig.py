@@ -386,3 +386,24 @@ def test_only_our_errors_leave_the_reader(docker: Path, config: DockerConfig, co
         config.get("h.example", "a")
     except DocksealError:
         return
+
+
+def test_which_helpers_are_asked_whether_installed_or_not(docker: Path, config: DockerConfig) -> None:
+    (docker / "config.json").write_text(json.dumps({"credsStore": "all", "credHelpers": {"r.example": "own"}}))
+    assert config.helpers("r.example") == ("own", "all")
+    assert config.helpers("other.example") == ("all",)
+
+
+def test_no_file_has_no_helpers_and_no_secrets(config: DockerConfig) -> None:
+    assert (config.helpers("r.example"), config.plain_files()) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("auths", "plain"),
+    [({"r.example": {"auth": encode("ann:secret")}}, True), ({"r.example": {}}, False), ({}, False)],
+    ids=["a password", "an entry that a helper fills", "nobody"],
+)
+def test_which_files_hold_secrets(docker: Path, config: DockerConfig, auths: dict[str, object], plain: bool) -> None:
+    path = docker / "config.json"
+    path.write_text(json.dumps({"auths": auths}))
+    assert config.plain_files() == ((path,) if plain else ())

@@ -1,24 +1,43 @@
+"""doctor: facts in, findings out."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from trust.doctor import Finding, Level, check_clock, check_keys, check_modes, check_packages, check_roles
+from trust.doctor import (
+    SET_CLOCK,
+    Finding,
+    Level,
+    Login,
+    check_clock,
+    check_keys,
+    check_logins,
+    check_modes,
+    check_packages,
+    check_roles,
+)
 from trust.keys.ids import KeyId
 from trust.keys.store import StoredKey
 from trust.repo import RoleStatus
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 PUBLIC = CryptoSigner.generate_ed25519().public_key
 KEY = StoredKey("root", KeyId(PUBLIC.keyid), PUBLIC, "root", "2026-11-24T08:00:00Z")
+SPARE = replace(KEY, purpose="repository")
+BACKED_UP = replace(KEY, backed_up="2026-11-24T08:30:00Z")
+ELSEWHERE = replace(KEY, uri="hsm:1")
 ROLE = RoleStatus("targets", 3, NOW + timedelta(days=300), NOW + timedelta(days=240), 1, (PUBLIC.keyid,), (KEY,))
+
+
+def until(left: int, signing: int) -> RoleStatus:
+    """A role that expires in ``left`` days, with a signing period of ``signing`` days."""
+    expires = NOW + timedelta(days=left)
+    return replace(ROLE, expires=expires, sign_from=expires - timedelta(days=signing))
 
 
 def levels(found: list[Finding]) -> list[str]:
@@ -31,69 +50,167 @@ class TestKeys:
         assert (found.level, found.next) == (Level.PROBLEM, "dockseal key export root > root.backup.pem")
 
     def test_a_key_that_no_repository_uses_is_noted(self) -> None:
-        (found,) = check_keys([replace(KEY, purpose="repository")], [])
+        (found,) = check_keys([SPARE], [])
         assert found.level is Level.NOTE
-        assert "signs in no repository" in found.what
+        assert "signs in no repository that this machine knows" in found.what
+        assert "dockseal key remove root" in str(found.next)
 
-    @pytest.mark.parametrize("change", [{"backed_up": "2026-11-24T08:30:00Z"}, {"uri": "hsm:1"}])
-    def test_a_root_key_that_is_backed_up_or_elsewhere_is_fine(self, change: dict[str, str]) -> None:
-        key = StoredKey(**{**{name: getattr(KEY, name) for name in KEY.__slots__}, **change})
-        assert levels(check_keys([key], [PUBLIC.keyid])) == ["ok"]
+    def test_nobody_is_told_to_remove_a_key_that_an_unreachable_repository_may_use(self) -> None:
+        (found,) = check_keys([SPARE], [], all_seen=False)
+        assert "no repository that could be read" in found.what
+        assert found.next is None
+
+    def test_where_only_some_repositories_were_looked_at_no_key_is_called_unused(self) -> None:
+        (found,) = check_keys([SPARE], None)
+        assert (found.level, found.what) == (Level.OK, "1 key(s), root keys backed up")
+
+    @pytest.mark.parametrize("key", [BACKED_UP, ELSEWHERE], ids=["backed up", "elsewhere"])
+    def test_a_root_key_that_is_backed_up_or_elsewhere_is_fine(self, key: StoredKey) -> None:
+        assert check_keys([key], [PUBLIC.keyid]) == [Finding(Level.OK, "1 key(s), all in use, root keys backed up")]
+
+    def test_no_keys(self) -> None:
+        (found,) = check_keys([], [])
+        assert (found.level, "does not sign" in found.what) == (Level.OK, True)
 
 
 class TestRoles:
     def test_nothing_to_do(self) -> None:
         assert levels(check_roles("r/app", [ROLE], NOW)) == ["ok"]
 
-    def test_a_role_that_expires_within_sixty_days(self) -> None:
-        soon = replace(ROLE, expires=NOW + timedelta(days=59))
-        (found,) = check_roles("r/app", [soon], NOW)
-        assert (found.level, found.next) == (Level.PROBLEM, "dockseal repo refresh r/app")
+    @pytest.mark.parametrize(
+        ("left", "signing", "level", "then"),
+        [
+            (61, 60, "ok", None),
+            (60, 60, "problem", "dockseal repo refresh r/app"),
+            (60, 20, "note", None),
+            (20, 20, "problem", "dockseal repo refresh r/app"),
+            (-1, 20, "problem", "dockseal repo refresh r/app"),
+        ],
+    )
+    def test_a_role_that_can_be_signed_here(self, left: int, signing: int, level: str, then: str | None) -> None:
+        """It is noted for 60 days, and a problem from when it can be signed anew."""
+        (found,) = check_roles("r/app", [until(left, signing)], NOW)
+        assert (found.level, found.next) == (Level(level), then)
 
-    def test_a_timestamp_is_due_when_its_signing_period_begins(self) -> None:
-        stamp = replace(ROLE, role="timestamp", expires=NOW + timedelta(days=10), sign_from=NOW + timedelta(days=3))
-        assert levels(check_roles("r/app", [stamp], NOW)) == ["ok"]
-        assert levels(check_roles("r/app", [stamp], NOW + timedelta(days=3))) == ["problem"]
+    def test_one_that_is_noted_early_says_from_when(self) -> None:
+        (found,) = check_roles("r/app", [until(30, 10)], NOW)
+        assert (
+            found.what == "r/app: targets expires 2026-12-24T09:00:00Z; it can be signed anew from 2026-12-14T09:00:00Z"
+        )
+
+    @pytest.mark.parametrize(("role", "left", "signing"), [("timestamp", 14, 7), ("snapshot", 59, 30)])
+    def test_publishing_roles_live_shortly_and_count_when_they_are_due(
+        self, role: str, left: int, signing: int
+    ) -> None:
+        item = replace(until(left, signing), role=role)
+        assert levels(check_roles("r/app", [item], NOW)) == ["ok"]
+        assert levels(check_roles("r/app", [item], NOW + timedelta(days=left - signing))) == ["problem"]
 
     def test_a_role_that_nobody_here_can_sign_names_its_keys(self) -> None:
-        late = replace(ROLE, expires=NOW - timedelta(days=1), held=())
-        expired, unheld = check_roles("r/app", [late], NOW)
-        assert "expired" in expired.what
-        assert PUBLIC.keyid[:7] in (expired.next or "")
+        expired, unheld = check_roles("r/app", [replace(until(-1, 20), held=())], NOW)
+        assert (expired.level, "expired" in expired.what) == (Level.PROBLEM, True)
+        assert expired.next == f"whoever holds 1 of {PUBLIC.keyid[:7]} runs: dockseal repo refresh r/app"
         assert (unheld.level, "nobody here holds" in unheld.what) == (Level.NOTE, True)
 
     def test_one_that_others_must_renew_is_noted(self) -> None:
-        soon = replace(ROLE, expires=NOW + timedelta(days=9), held=())
-        assert levels(check_roles("r/app", [soon], NOW)) == ["note", "note"]
+        assert levels(check_roles("r/app", [replace(until(9, 20), held=())], NOW)) == ["note", "note"]
+
+    def test_those_that_nobody_here_holds_are_one_note(self) -> None:
+        roles = [replace(ROLE, role=role, held=()) for role in ("root", "targets")]
+        (found,) = check_roles("r/app", roles, NOW)
+        short = PUBLIC.keyid[:7]
+        assert found.what == f"r/app: nobody here holds a key of root ({short}), targets ({short})"
 
 
 class TestClock:
     def test_no_registry_was_asked(self) -> None:
-        assert check_clock(NOW, {}) == []
+        (found,) = check_clock(NOW, {}, {})
+        assert (found.level, "no registry was asked" in found.what) == (Level.OK, True)
 
-    @pytest.mark.parametrize(("minutes", "level"), [(4, "ok"), (-4, "ok"), (6, "problem"), (-6, "problem")])
-    def test_five_minutes_are_allowed(self, minutes: int, level: str) -> None:
-        assert levels(check_clock(NOW, {"r": NOW + timedelta(minutes=minutes)})) == [level]
+    @pytest.mark.parametrize(
+        ("minutes", "words"),
+        [
+            (5, "the clock agrees with r"),
+            (-5, "the clock agrees with r"),
+            (6, "this machine's clock is 6 minutes behind that of r"),
+            (-6, "this machine's clock is 6 minutes ahead of that of r"),
+            (-60 * 50, "this machine's clock is 50 hours ahead of that of r"),
+        ],
+    )
+    def test_five_minutes_are_allowed(self, minutes: int, words: str) -> None:
+        (found,) = check_clock(NOW, {"r": timedelta(minutes=minutes)}, {})
+        wrong = abs(minutes) > 5
+        assert found == Finding(Level.PROBLEM if wrong else Level.OK, words, SET_CLOCK if wrong else None)
+
+    def test_a_clock_that_was_set_back_is_behind_the_files_here(self) -> None:
+        old, new = Path("/home/keys/a.key"), Path("/home/keys/b.key")
+        written = {old: NOW - timedelta(days=3), new: NOW + timedelta(minutes=6)}
+        (found,) = check_clock(NOW, {}, written)
+        assert (found.level, str(new) in found.what) == (Level.PROBLEM, True)
+        assert levels(check_clock(NOW, {}, {**written, new: NOW + timedelta(minutes=4)})) == ["ok"]
+
+
+class TestLogins:
+    @pytest.mark.parametrize(
+        ("login", "level", "words"),
+        [
+            (Login(), "ok", "r: nobody is logged in"),
+            (Login("ann"), "ok", "r: logged in as ann"),
+            (Login(""), "ok", "r: logged in as a token"),
+            (Login(None, ("pass",)), "problem", "docker-credential-pass, which is not installed"),
+        ],
+    )
+    def test_who_one_is(self, login: Login, level: str, words: str) -> None:
+        (found,) = check_logins({"r": login}, [])
+        assert (found.level.value, words in found.what) == (level, True)
+
+    @pytest.mark.parametrize(("mode", "open_"), [(0o600, False), (0o640, True), (0o604, True)])
+    def test_passwords_that_others_can_read(self, tmp_path: Path, mode: int, open_: bool) -> None:
+        path = tmp_path / "config.json"
+        path.touch()
+        path.chmod(mode)
+        found = check_logins({}, [path])
+        assert [item.next for item in found] == ([f"chmod 600 {path}"] if open_ else [])
 
 
 class TestModes:
-    def test_closed_to_others(self, tmp_path: Path) -> None:
-        (tmp_path / "keys").mkdir(mode=0o700)
-        (tmp_path / "keys" / "a.key").touch(mode=0o600)
-        assert levels(check_modes(tmp_path)) == ["ok"]
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        """As the program leaves it under an ordinary umask."""
+        for name in ("keys", "cache", "cache/trust", "cache/trust/r"):
+            (tmp_path / name).mkdir(mode=0o700)
+        for name in ("keys/a.key", "config.toml", "cache/trust/r/seen.json"):
+            (tmp_path / name).touch(mode=0o600)
+        tmp_path.chmod(0o755)
+        return tmp_path
 
-    def test_open_to_others(self, tmp_path: Path) -> None:
-        (tmp_path / "keys").mkdir(mode=0o755)
-        (tmp_path / "keys" / "a.key").touch()
-        (tmp_path / "keys" / "a.key").chmod(0o644)
-        folder, key = check_modes(tmp_path)
-        assert (folder.next, key.next) == (
-            f"chmod 700 {tmp_path / 'keys'}",
-            f"chmod 600 {tmp_path / 'keys' / 'a.key'}",
-        )
+    def test_closed_to_others(self, home: Path) -> None:
+        assert levels(check_modes(home)) == ["ok"]
+
+    @pytest.mark.parametrize(
+        ("name", "mode", "level", "command"),
+        [
+            ("keys", 0o755, "problem", "chmod 700"),
+            ("keys/a.key", 0o640, "problem", "chmod 600"),
+            ("config.toml", 0o646, "problem", "chmod go-w"),
+            ("config.toml", 0o664, "note", "chmod go-w"),
+            ("cache/trust/r/seen.json", 0o602, "problem", "chmod go-w"),
+            (".", 0o777, "problem", "chmod go-w"),
+            (".", 0o775, "note", "chmod go-w"),
+        ],
+    )
+    def test_open_to_others(self, home: Path, name: str, mode: int, level: str, command: str) -> None:
+        (home / name).chmod(mode)
+        (found,) = check_modes(home)
+        assert (found.level.value, found.next) == (level, f"{command} {home / name}")
+        assert f"{mode:04o}" in found.what
+
+    def test_a_link_is_judged_by_where_it_leads(self, home: Path) -> None:
+        (home / "keys" / "b.key").symlink_to(home / "keys" / "a.key")
+        assert levels(check_modes(home)) == ["ok"]
 
     def test_no_keys_yet(self, tmp_path: Path) -> None:
-        assert levels(check_modes(tmp_path)) == ["ok"]
+        assert levels(check_modes(tmp_path / "nothing")) == ["ok"]
 
 
 def test_another_distribution_installs_a_package_of_ours() -> None:

@@ -98,6 +98,25 @@ class DockerConfig:
                 return credentials
         return None
 
+    def helpers(self, host: str) -> tuple[str, ...]:
+        """The credential helpers that are asked for a host, whether they are installed or not.
+
+        Raises:
+            UsageError: a file cannot be read.
+        """
+        return tuple(dict.fromkeys(helper for _, config in self._configs() for helper in _helpers(config, host)))
+
+    def plain_files(self) -> tuple[Path, ...]:
+        """The files that hold secrets themselves, and no helper for them.
+
+        Raises:
+            UsageError: a file cannot be read.
+        """
+        found = [(path, _read(path)) for path in self._files()]
+        return tuple(
+            path for path, config in found if config and any(_map(config.get("auths"), f"{path}: auths").values())
+        )
+
     def store(self, host: str, user: str, secret: str) -> Path | None:
         """Keep a login, in the configured helper or else in the file.
 
