@@ -85,7 +85,8 @@ def approve(
 
         write_atomically(export, approval.export_file(writer, chosen), mode=0o644)
         terminal.say(
-            f"Wrote proposal {chosen.id} to {export}; next, where the key is: dockseal approve --file {export.name}"
+            f"Wrote proposal {chosen.id} to {export}; next, where the key is: "
+            f"dockseal approve {repository} --file {export.name}"
         )
         return
     if not terminal.confirm(f"Approve proposal {chosen.id}?", yes=yes):

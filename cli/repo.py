@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import options, terminal
-from cli.changes import key_names
+from cli.changes import key_names, say
 from cli.desk import Desk, TrustOptions
-from trust.errors import UsageError
+from trust.errors import UnsignedError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from trust.history import Entry
     from trust.oci.store import Store
+    from trust.proposals import Proposal
     from trust.repo import RoleStatus
 
 app = typer.Typer(no_args_is_help=True, help="A repository's trust data: begin, watch, keep fresh, read")
@@ -95,9 +97,10 @@ def status(
     root: options.RootFile = None,
     as_name: options.AsName = None,
 ) -> None:
-    """Show who must sign what by when, and whether this machine can.
+    """Show who must sign what by when, whether this machine can, and the command that does it.
 
     A role is to be signed again from the day its signing period begins, and at the latest when it expires.
+    The command is for whoever holds the keys; a role that needs several becomes a proposal.
 
     Example (a scheduled job):
       dockseal repo status --within 30d ghcr.io/acme/app
@@ -117,28 +120,26 @@ def status(
     soon = [item for item in roles if _days_left(item, desk.now) < (0 if limit is None else limit)]
     pending = trusted.verified.links.pending
     waiting = read_proposals(store, trusted.verified)
+    steps = {item.role: _next(item, desk.now, name, waiting) for item in roles}
     if output is options.Output.JSON:
         terminal.say_json(
             {
                 "repository": store.repository,
                 "state": trusted.verified.version,
                 "pending": list(pending),
-                "proposals": [
-                    {"proposal": item.id, "lacking": list(item.proposed.lacking_words())} for item in waiting
-                ],
-                "roles": [_status_json(item, desk.now) for item in roles],
+                "proposals": [_proposal_json(item, name) for item in waiting],
+                "roles": [_status_json(item, desk, steps[item.role]) for item in roles],
             }
         )
     else:
         terminal.say(f"{store.name}: state {trusted.verified.version}")
-        head = ("ROLE", "VERSION", "SIGN FROM", "SIGN BY", "", "WHO", "HERE")
-        terminal.say(terminal.table(head, [_row(item, desk) for item in roles]))
+        head = ("ROLE", "VERSION", "SIGN FROM", "SIGN BY", "", "WHO", "HERE", "NEXT")
+        terminal.say(terminal.table(head, [_row(item, desk, steps[item.role]) for item in roles]))
         for identity in pending:
             terminal.say(f"pending: {identity[:12]}, another writer's state that is not part of this one")
         for item in waiting:
-            lacking = ", ".join(item.proposed.lacking_words()) or "a publisher"
-            what = item.problem.message if item.problem is not None else f"waits for {lacking}"
-            terminal.say(f"proposal {item.id}: {what}; next: dockseal approve {name} {item.id}")
+            what = item.problem.message if item.problem is not None else f"waits for {_waits_for(item)}"
+            terminal.say(f"proposal {item.id}: {what}; next: {_next_of(item, name)}")
     if soon:
         names = ", ".join(f"{item.role} ({terminal.in_days(item.expires, desk.now)})" for item in soon)
         terminal.note(f"Expires: {names}. Next: dockseal repo refresh {name}")
@@ -155,24 +156,37 @@ def refresh(
 ) -> None:
     """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
 
+    What is due and needs keys of others as well, or a publisher, is proposed: `dockseal approve` adds theirs.
+
     Example (a scheduled job):
       DOCKSEAL_PASSPHRASE=… dockseal repo refresh ghcr.io/acme/app
     """
+    from trust.repo import propose_renewal
     from trust.repo import refresh as renew
 
     desk = Desk(passphrase_file=passphrase_file)
     store = _store(desk, name, as_name)
-    state = renew(desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name))))
-    expires = min(state.verified.expiry().values())
-    if output is options.Output.JSON:
-        terminal.say_json(
-            {"repository": store.repository, "state": state.verified.version, "expires": terminal.moment(expires)}
-        )
-        return
-    terminal.say(
-        f"Refreshed {store.name}: state {state.verified.version}, valid until {terminal.moment(expires)} "
-        f"({terminal.in_days(expires, desk.now)})"
-    )
+    writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
+    text = output is options.Output.TEXT
+    result: dict[str, object] = {"repository": store.repository, "state": None, "expires": None}
+    try:
+        state = renew(writer)
+    except UnsignedError:  # who may not publish can still propose what is due
+        outcome = propose_renewal(writer, desk.now)
+        if outcome is None:
+            raise
+    else:
+        expires = min(state.verified.expiry().values())
+        result |= {"state": state.verified.version, "expires": terminal.moment(expires)}
+        if text:
+            terminal.say(
+                f"Refreshed {store.name}: state {state.verified.version}, valid until {terminal.moment(expires)} "
+                f"({terminal.in_days(expires, desk.now)})"
+            )
+        outcome = propose_renewal(writer, desk.now)
+    result["proposed"] = None if outcome is None else say(outcome, writer, name, text=text)
+    if not text:
+        terminal.say_json(result)
 
 
 @options.explained(app)
@@ -236,31 +250,66 @@ def _days_left(item: RoleStatus, now: datetime) -> float:
     return (item.expires - now).total_seconds() / 86_400
 
 
-def _row(item: RoleStatus, desk: Desk) -> tuple[str, ...]:
-    due = "now" if item.sign_from <= desk.now else f"{terminal.moment(item.sign_from)}"
+def _row(item: RoleStatus, desk: Desk, next_command: str | None) -> tuple[str, ...]:
+    some = f"{len(item.held)} of {item.threshold}" if item.held else "no"
     return (
         item.role,
         str(item.version),
-        due,
+        "now" if item.is_due(desk.now) else f"{terminal.moment(item.sign_from)}",
         f"{terminal.moment(item.expires)}",
         terminal.in_days(item.expires, desk.now),
         f"{item.threshold} of {', '.join(key_names(desk, item.key_ids))}",
-        "yes" if item.can_sign else "no",
+        "yes" if item.can_sign else some,
+        next_command or "",
     )
 
 
-def _status_json(item: RoleStatus, now: datetime) -> dict[str, object]:
+def _next(item: RoleStatus, now: datetime, name: str, waiting: Sequence[Proposal]) -> str | None:
+    """What those who hold the role's keys are to run; None before its signing period."""
+    if not item.is_due(now):
+        return None
+    for proposal in waiting:
+        if any(draft.role == item.role for draft in proposal.proposed.drafts):
+            return _next_of(proposal, name)
+    return f"dockseal repo refresh {name}"
+
+
+def _status_json(item: RoleStatus, desk: Desk, next_command: str | None) -> dict[str, object]:
     return {
         "role": item.role,
         "version": item.version,
         "expires": terminal.moment(item.expires),
-        "expired": item.expires <= now,
+        "expired": item.expires <= desk.now,
         "signFrom": terminal.moment(item.sign_from),
         "signBy": terminal.moment(item.expires),
         "threshold": item.threshold,
         "keys": list(item.key_ids),
+        "who": key_names(desk, item.key_ids),
+        "keysHere": [key.label for key in item.held],
         "canSign": item.can_sign,
+        "next": next_command,
     }
+
+
+def _proposal_json(item: Proposal, name: str) -> dict[str, object]:
+    return {
+        "proposal": item.id,
+        "problem": None if item.problem is None else item.problem.message,
+        "lacking": list(item.proposed.lacking_words()),
+        "signatures": sum(need.lacking for _, need in item.proposed.lacking()),
+        "next": _next_of(item, name),
+    }
+
+
+def _waits_for(item: Proposal) -> str:
+    return ", ".join(item.proposed.lacking_words()) or "a publisher"
+
+
+def _next_of(item: Proposal, name: str) -> str:
+    """What ends a proposal: a signature, a publisher, or its rejection."""
+    if item.problem is not None:
+        return f"dockseal approve {name} {item.id} --reject"
+    return f"dockseal approve {name} {item.id}" if item.proposed.lacking() else f"dockseal repo refresh {name}"
 
 
 def _entry_json(entry: Entry) -> dict[str, object]:

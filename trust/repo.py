@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from trust.errors import ConflictError, KeyUnavailableError, UsageError
+from trust.team import carry_out
 from trust.tuf.draft import Change
+from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
 from trust.tuf.state import Period, Terms
 from trust.writer import Foundation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from trust.keys.store import KeyStore, Kind, Purpose, StoredKey
     from trust.read import Trusted
     from trust.signing import KeySigning
+    from trust.team import Outcome
     from trust.tuf.verified import Verified
     from trust.writer import Writer
 
@@ -113,6 +116,24 @@ def refresh(writer: Writer) -> Trusted:
     return planned
 
 
+def propose_renewal(writer: Writer, now: datetime) -> Outcome | None:
+    """Propose to sign again what is due and cannot be finished here: keys of others are needed, or a publisher.
+
+    Without it a role with a threshold would come to its end unless somebody happened to change it.
+
+    Returns:
+        None where nothing is due that a key of this machine has a say in, or it is proposed already.
+
+    Raises:
+        KeyUnavailableError: a key that is here cannot be used.
+    """
+    if not _due_together(writer, now):
+        return None
+    writer.look_again()  # a refresh has just been published
+    due = _due_together(writer, now)
+    return carry_out(writer, change_tags(writer.base(), {}, {}, due, now)) if due else None
+
+
 @dataclass(frozen=True, slots=True)
 class RoleStatus:
     """One role's file: when it ends, when its signing period begins (both UTC), and whether it can be signed here."""
@@ -129,6 +150,10 @@ class RoleStatus:
     def can_sign(self) -> bool:
         """Whether enough of its keys are on this machine."""
         return len(self.held) >= self.threshold
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether its signing period has begun."""
+        return self.sign_from <= now
 
 
 def status(verified: Verified, signing: KeySigning) -> tuple[RoleStatus, ...]:
@@ -148,6 +173,18 @@ def status(verified: Verified, signing: KeySigning) -> tuple[RoleStatus, ...]:
             )
         )
     return tuple(sorted(found, key=lambda item: item.expires))
+
+
+def _due_together(writer: Writer, now: datetime) -> tuple[str, ...]:
+    """The roles that are due, have a key here, and lack keys of others or a publisher; not those proposed already."""
+    base, signing = writer.base(), writer.signing
+    publishes = all(signing.can_sign(base.role(role)) for role in PUBLISHING_ROLES)
+    done = {*PUBLISHING_ROLES, *(draft.role for item in writer.proposals for draft in item.proposed.drafts)}
+    return tuple(
+        item.role
+        for item in status(base, signing)
+        if item.role not in done and item.is_due(now) and item.held and not (item.can_sign and publishes)
+    )
 
 
 def _key(keys: KeyStore, label: str, purpose: Purpose, kind: Kind) -> StoredKey:

@@ -83,7 +83,10 @@ def test_status_warns_a_scheduled_job(signed: Signed, dockseal: Dockseal) -> Non
         "signBy": timestamp["expires"],
         "threshold": 1,
         "keys": timestamp["keys"],
+        "who": timestamp["who"],
+        "keysHere": timestamp["keysHere"],
         "canSign": True,
+        "next": None,
     }
     with freeze_time(later(20)):
         assert "6 days ago" in dockseal(*status, signed.name, code=13).err or "5 days ago" in due.err
