@@ -62,6 +62,8 @@ def check_keys(keys: Sequence[StoredKey], used: Iterable[str] | None, *, all_see
         used: the key ids of all roles of the known repositories; None where only some were looked at.
         all_seen: whether each of them could be read.
     """
+    ids = None if used is None else set(used)
+    left = [key for key in keys if ids is not None and key.key_id not in ids]
     found = [
         Finding(
             Level.PROBLEM,
@@ -69,11 +71,9 @@ def check_keys(keys: Sequence[StoredKey], used: Iterable[str] | None, *, all_see
             f"dockseal key export {key.label} > {key.label}.backup.pem",
         )
         for key in keys
-        if key.purpose == "root" and key.uri is None and key.backed_up is None
+        if key.purpose == "root" and key.uri is None and key.backed_up is None and not (all_seen and key in left)
     ]
-    if used is not None:
-        ids = set(used)
-        found += [_unused(key, all_seen=all_seen) for key in keys if key.key_id not in ids]
+    found += [_unused(key, all_seen=all_seen) for key in left]
     if found or not keys:
         return found or [Finding(Level.OK, "no keys here: this machine verifies and does not sign")]
     in_use = "" if used is None else ", all in use"

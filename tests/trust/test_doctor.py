@@ -64,6 +64,10 @@ class TestKeys:
         (found,) = check_keys([SPARE], None)
         assert (found.level, found.what) == (Level.OK, "1 key(s), root keys backed up")
 
+    @pytest.mark.parametrize(("all_seen", "expected"), [(True, ["note"]), (False, ["problem", "note"])])
+    def test_a_root_key_that_was_rotated_out_needs_no_backup(self, all_seen: bool, expected: list[str]) -> None:
+        assert levels(check_keys([KEY], [], all_seen=all_seen)) == expected
+
     @pytest.mark.parametrize("key", [BACKED_UP, ELSEWHERE], ids=["backed up", "elsewhere"])
     def test_a_root_key_that_is_backed_up_or_elsewhere_is_fine(self, key: StoredKey) -> None:
         assert check_keys([key], [PUBLIC.keyid]) == [Finding(Level.OK, "1 key(s), all in use, root keys backed up")]
