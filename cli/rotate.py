@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,8 @@ def rotate(
         ),
     ] = None,
     remove_key: Annotated[
-        list[str] | None, typer.Option("--remove-key", metavar="KEY", help="Label or id; may be given again.")
+        list[str] | None,
+        typer.Option("--remove-key", metavar="KEY", help="Label or id; need not be here; may be given again."),
     ] = None,
     threshold: Annotated[
         int | None, typer.Option("--threshold", min=1, help="How many keys must sign from now on.")
@@ -133,21 +135,24 @@ def _rotate_everywhere(
     """In every repository that uses the key; those that do no longer are passed over, so it can be run again."""
     from trust.team import plan_replacement
 
-    key = desk.keys.find(old)
+    wanted = _wanted(desk, old)
     replacements = tuple(signers.public_key(desk, text) for text in new)
-    found, failed = _uses(desk, key.key_id)
-    for name, roles in found:
+    found, failed = _uses(desk, wanted)
+    if len({key_id for _, key_id, _ in found}) > 1:
+        raise UsageError(f"several keys begin with {old}: expected more digits")
+    called = changes.key_names(desk, [found[0][1] if found else wanted])[0]
+    for name, _, roles in found:
         terminal.note(f"{name}: {', '.join(roles)}")
     results: list[dict[str, object]] = []
     if not found and output is options.Output.TEXT:
-        terminal.say(f"No known repository uses {key.label} ({key.short})")
-    elif found and not dry_run and not terminal.confirm(f"Replace {key.label} in {len(found)} repositories?", yes=yes):
+        terminal.say(f"No known repository uses {called}")
+    elif found and not dry_run and not terminal.confirm(f"Replace {called} in {len(found)} repositories?", yes=yes):
         terminal.note("Nothing was changed.")
         raise typer.Exit(changes.NOTHING_DONE)
-    for name, roles in found:
+    for name, key_id, roles in found:
         try:
             writer = changes.writer_of(desk, name, TrustOptions())
-            edit = plan_replacement(writer, roles, key.key_id, replacements, desk.now)
+            edit = plan_replacement(writer, roles, key_id, replacements, desk.now)
             results.append(changes.settle(desk, writer, name, edit, dry_run=dry_run, output=output))
         except KeyUnavailableError:
             raise  # the next repository needs it as well
@@ -161,11 +166,21 @@ def _rotate_everywhere(
         raise typer.Exit(changes.NOTHING_DONE)
 
 
-def _uses(desk: Desk, key_id: str) -> tuple[list[tuple[str, list[str]]], bool]:
-    """The known repositories with the roles that the key is in, and whether one could not be looked at."""
+def _wanted(desk: Desk, text: str) -> str:
+    """The id of a key of this machine, or the beginning of the id of one that was lost, or that others have."""
+    try:
+        return desk.keys.find(text).key_id
+    except KeyUnavailableError:
+        if re.fullmatch(r"[0-9a-f]{7,64}", text) is None:
+            raise
+        return text
+
+
+def _uses(desk: Desk, wanted: str) -> tuple[list[tuple[str, str, list[str]]], bool]:
+    """The known repositories with the key's id and the roles that it is in; whether one could not be looked at."""
     from trust.memory import known_repositories
 
-    found: list[tuple[str, list[str]]] = []
+    found: list[tuple[str, str, list[str]]] = []
     failed = False
     for repository in known_repositories(desk.home / "cache"):
         name = f"oci:{repository}" if repository.startswith("/") else repository
@@ -175,7 +190,7 @@ def _uses(desk: Desk, key_id: str) -> tuple[list[tuple[str, list[str]]], bool]:
             terminal.warn(f"{name} is left out: {error}")
             failed = True
             continue
-        roles = [role for role in (*base.root.roles, *base.targets) if key_id in base.role(role).keyids]
-        if roles:
-            found.append((name, list(dict.fromkeys(roles))))
+        keys = {role: base.role(role).keyids for role in (*base.root.roles, *base.targets)}
+        for key_id in sorted({key_id for of_role in keys.values() for key_id in of_role if key_id.startswith(wanted)}):
+            found += [(name, key_id, [role for role, of_role in keys.items() if key_id in of_role])]
     return found, failed
