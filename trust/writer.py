@@ -25,7 +25,7 @@ from trust.states import POINTER_TAG
 from trust.tuf.differences import Differences, differences
 from trust.tuf.draft import Change, first_state, next_state, state_after
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
-from trust.tuf.proposed import Proposed, propose, sign_with
+from trust.tuf.proposed import Proposed, is_live, propose, sign_with
 from trust.tuf.roles import rfc3339
 from trust.tuf.rules import check_file
 
@@ -243,7 +243,11 @@ class Writer:
         publish(self.store, self._reader, self._machine, planned, self._publish_ahead())
         if before is not None and self.proposals:
             done = {led.proposal.id for led in self.ahead}
-            left = tuple(proposal for proposal in self.proposals if proposal.id not in done)
+            left = tuple(
+                proposal
+                for proposal in self.proposals
+                if proposal.id not in done and not is_live(proposal.proposed, planned.verified)
+            )
             try:
                 keep_alive(self.store, left, before.base.verified, planned.verified, self.signing)
             except DocksealError as error:  # what was asked for is live; others must not hinder what is left to do

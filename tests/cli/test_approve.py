@@ -148,6 +148,7 @@ def test_by_file(homes: Homes) -> None:
     homes.at("ci")
     assert "Published: " in homes.run("approve", "--import", path, homes.repo).out
     homes.trusts("v2")
+    assert homes.run("approve", "--list", homes.repo).out == "No proposal is open\n", "ci does not propose it again"
     assert "the proposal was overtaken" in homes.run("approve", "--import", path, homes.repo, code=1).err
     body = json.loads(path.read_text())
     path.write_text(json.dumps(body | {"files": {}}))
