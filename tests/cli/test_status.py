@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from freezegun import freeze_time
 
+from tests.cli.conftest import NAME
 from tests.cli.homes import Homes
 
 if TYPE_CHECKING:
@@ -150,3 +153,23 @@ def test_an_overtaken_proposal_is_to_be_rejected(homes: Homes) -> None:
 
 def test_refresh_of_nothing(dockseal: Dockseal, tmp_path: Path) -> None:
     assert "holds no trust data" in dockseal("repo", "refresh", f"oci:{tmp_path}/nothing", code=10).err
+
+
+def test_a_state_of_another_writer_that_is_not_joined(plain: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines published at once, and the announcement of one comes to light later."""
+    elsewhere, other = plain.folder / "elsewhere", plain.folder / "other"
+    shutil.copytree(plain.signed.folder, elsewhere)
+    shutil.copytree(plain.signed.home, other)
+    plain.push("v2")
+    monkeypatch.setenv("DOCKSEAL_HOME", str(other))
+    plain.dockseal("tag", f"{NAME}:v1", f"{NAME}:v3")
+    plain.run("push", f"oci:{elsewhere}:v3")
+    shutil.copytree(elsewhere / "blobs", plain.signed.folder / "blobs", dirs_exist_ok=True)
+    here, there = (json.loads((folder / "index.json").read_text()) for folder in (plain.signed.folder, elsewhere))
+    here["manifests"] += [item for item in there["manifests"] if "_trust.0000000000000002-" in json.dumps(item)]
+    (plain.signed.folder / "index.json").write_text(json.dumps(here))
+    plain.at("ann")
+    plain.run("repo", "refresh", plain.repo)
+    (pending,) = plain.json("repo", "status", plain.repo)["pending"]
+    told = plain.run("repo", "status", plain.repo)
+    assert told.lines[-1] == f"pending: {pending[:12]}, another writer's state that is not part of this one"
