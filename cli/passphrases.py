@@ -55,26 +55,29 @@ class TerminalPassphrases:
         """A passphrase to give to a key file; asked for twice on a terminal.
 
         Raises:
-            KeyUnavailableError: none is at hand and nobody can be asked, or the two differ.
+            KeyUnavailableError: none is at hand and nobody can be asked, or what was typed was unfit three times.
         """
         if replacement := os.environ.get(NEW_VARIABLE):
             return replacement.encode()
         given = None if self._replacing and terminal.is_interactive() else self._given(purpose)
         if given is not None:
             return given
-        from trust.keys.asking import MIN_PASSPHRASE_CHARACTERS
+        from trust.keys.asking import MAX_TRIES, MIN_PASSPHRASE_CHARACTERS
 
         name = _name(label, purpose)
         needs = f"the {name} needs a passphrase"
-        first = self._prompt(f"New passphrase for the {name}: ", needs, purpose)
-        if len(first.decode(errors="replace")) < MIN_PASSPHRASE_CHARACTERS:  # before it is typed again
-            raise KeyUnavailableError(
-                f"the passphrase is too short: expected at least {MIN_PASSPHRASE_CHARACTERS} characters",
-                hint="run the command again",
-            )
-        if first != self._prompt(f"Repeat passphrase for the {name}: ", needs, purpose):
-            raise KeyUnavailableError("the two passphrases differ: nothing was changed", hint="run the command again")
-        return first
+        wrong = ""
+        for left in reversed(range(MAX_TRIES)):
+            first = self._prompt(f"New passphrase for the {name}: ", needs, purpose)
+            if len(first.decode(errors="replace")) < MIN_PASSPHRASE_CHARACTERS:  # before it is typed again
+                wrong = f"the passphrase is too short: expected at least {MIN_PASSPHRASE_CHARACTERS} characters"
+            elif first != self._prompt(f"Repeat passphrase for the {name}: ", needs, purpose):
+                wrong = "the two passphrases differ"
+            else:
+                return first
+            if left:  # what is typed after the program has ended goes into the shell's history
+                terminal.note(f"{wrong[0].upper()}{wrong[1:]}. Try again.")
+        raise KeyUnavailableError(f"{wrong}: nothing was changed", hint="run the command again")
 
     def pin(self, token: str) -> str:
         """The PIN of a token.

@@ -103,7 +103,7 @@ def status(
     The command is for whoever holds the keys; a role that needs several becomes a proposal.
 
     Example (a scheduled job):
-      dockseal repo status --within 30d ghcr.io/acme/app
+      dockseal repo status --within 5d ghcr.io/acme/app
     """
     from trust.proposals import read_proposals
     from trust.read import Reader

@@ -134,10 +134,11 @@ def test_a_new_passphrase_is_asked_for_twice(home: Path, no_passphrase: None) ->
 
 def test_two_passphrases_that_differ(home: Path, no_passphrase: None, dockseal: Dockseal) -> None:
     with Terminal("key", "generate", "release") as terminal:
-        terminal.expect("New passphrase")
-        terminal.type(f"{NEW}\n")
-        terminal.expect("Repeat passphrase")
-        terminal.type(f"{NEW}s\n")
+        for times in (1, 2, 3):
+            terminal.expect("New passphrase", times=times)
+            terminal.type(f"{NEW}\n")
+            terminal.expect("Repeat passphrase", times=times)
+            terminal.type(f"{NEW}s\n")
         assert terminal.finish() == 4
     assert "differ" in terminal.shown
     assert dockseal("key", "list", "-o", "json").json == []
@@ -145,13 +146,25 @@ def test_two_passphrases_that_differ(home: Path, no_passphrase: None, dockseal: 
 
 def test_a_passphrase_that_is_too_short(home: Path, no_passphrase: None, dockseal: Dockseal) -> None:
     with Terminal("key", "generate", "release") as terminal:
-        terminal.expect("New passphrase")
-        terminal.type("short\n")
-        terminal.expect("Error: ")
+        for times in (1, 2, 3):
+            terminal.expect("New passphrase", times=times)
+            terminal.type("short\n")
         assert terminal.finish() == 4
     assert "8 characters" in terminal.shown
     assert "Repeat" not in terminal.shown
     assert dockseal("key", "list", "-o", "json").json == []
+
+
+def test_a_passphrase_that_is_long_enough_at_the_second_attempt(home: Path, no_passphrase: None) -> None:
+    with Terminal("key", "generate", "release") as terminal:
+        terminal.expect("New passphrase")
+        terminal.type("short\n")
+        terminal.expect("New passphrase", times=2)
+        terminal.type(f"{NEW}\n")
+        terminal.expect("Repeat passphrase")
+        terminal.type(f"{NEW}\n")
+        assert terminal.finish() == 0
+    assert "Made the key release" in terminal.shown
 
 
 def test_prompts_come_before_the_rows_of_a_push(signed: Signed, no_passphrase: None) -> None:
