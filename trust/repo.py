@@ -49,7 +49,7 @@ def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "
 
     Raises:
         UsageError: a threshold cannot be met, or a period is too short.
-        KeyUnavailableError: a key that was named is not here.
+        KeyUnavailableError: a key that was named is not here, or one that is cannot be used; no key was made.
     """
     defaults: dict[str, tuple[str, Purpose]] = {
         "root": (ROOT_LABEL, "root"),
@@ -58,7 +58,7 @@ def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "
         "timestamp": (label_for(repository, "publish"), "repository"),
     }
     periods = {role: _period(role, days) for role, days in roles.days.items()}
-    chosen: dict[str, RoleKeys] = {}
+    here: dict[str, list[StoredKey]] = {}
     for role in TOP_LEVEL_ROLES:
         labels, threshold = roles.labels.get(role, ()), roles.thresholds.get(role, 1)
         if not 1 <= threshold <= max(len(labels), 1):
@@ -66,10 +66,18 @@ def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "
                 f"{role} cannot have a threshold of {threshold} with {max(len(labels), 1)} key(s)",
                 hint=f"name as many keys: --{role}-key LABEL, once for each",
             )
-        found = [keys.find(label) for label in labels] or [_key(keys, *defaults[role], kind)]
+        found = [keys.find(label) for label in labels] or _found(keys, defaults[role][0])
         if len({key.key_id for key in found}) != len(found):
             raise UsageError(f"one key was named twice for {role}: each counts once")
-        chosen[role] = RoleKeys(tuple(key.public for key in found), threshold)
+        here[role] = found
+    if not all(here.values()):  # a wrong passphrase is noticed before new keys get it
+        for role, found in here.items():
+            for key in found[: roles.thresholds.get(role, 1)]:
+                keys.signer(key)
+    chosen: dict[str, RoleKeys] = {}
+    for role, found in here.items():
+        signers = found or [_key(keys, *defaults[role], kind)]
+        chosen[role] = RoleKeys(tuple(key.public for key in signers), roles.thresholds.get(role, 1))
     return Foundation(Terms.make(repository, periods), chosen)
 
 
@@ -187,12 +195,18 @@ def _due_together(writer: Writer, now: datetime) -> tuple[str, ...]:
     )
 
 
+def _found(keys: KeyStore, label: str) -> list[StoredKey]:
+    """The key of this label, where there is one."""
+    try:
+        return [keys.find(label)]
+    except KeyUnavailableError:
+        return []
+
+
 def _key(keys: KeyStore, label: str, purpose: Purpose, kind: Kind) -> StoredKey:
     """The key of this label, or a new one."""
-    try:
-        return keys.find(label)
-    except KeyUnavailableError:
-        return keys.generate(label, kind=kind, purpose=purpose)
+    found = _found(keys, label)  # the snapshot's may have been made for the timestamp
+    return found[0] if found else keys.generate(label, kind=kind, purpose=purpose)
 
 
 def _period(role: str, days: int) -> Period:

@@ -39,6 +39,13 @@ class TestFoundation:
         assert one.keys["snapshot"] == one.keys["timestamp"]
         assert lay_foundation(store, NAME, Roles()) == one, "nothing is made twice"
 
+    def test_makes_no_key_with_a_passphrase_that_is_wrong_for_one_that_is_here(self, people: People) -> None:
+        mistyped = people("mistyped", "root", passphrase=b"mistyped passphrase").keys
+        with pytest.raises(KeyUnavailableError, match="wrong passphrase for the key 'root'"):
+            lay_foundation(mistyped, NAME, Roles())
+        left = mistyped.keys()
+        assert [key.label for key in left] == ["root"]
+
     def test_has_the_default_periods(self, people: People) -> None:
         terms = lay_foundation(people.all, NAME, roles()).terms
         assert {role: terms.period(role) for role in TOP_LEVEL_ROLES} == DEFAULT_PERIODS
