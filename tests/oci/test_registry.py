@@ -355,6 +355,30 @@ def test_other_refusals_are_told_with_what_helps(
     assert (hint or "") in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("fault", [Status(200), Status(204), HTML], ids=["empty", "no content", "a web page"])
+@pytest.mark.parametrize("tag", ["v1", None])
+def test_a_manifest_that_was_not_stored_is_no_success(
+    server: FaultyRegistry, app: Registry, fault: Status, tag: str | None
+) -> None:
+    server.fail("PUT", "/manifests/", fault, times=None)
+    with pytest.raises(UnreachableError, match="without storing it: expected 201"):
+        app.put_manifest(MANIFEST, tag)
+
+
+def test_a_tag_that_was_not_moved_is_no_success(server: FaultyRegistry, app: Registry) -> None:
+    fill(server, "v1")
+    server.fail("PUT", "/manifests/", Status(200), times=None)
+    with pytest.raises(UnreachableError, match="without storing it"):
+        app.put_manifest(image_manifest(CONFIG, (LAYER, LAYER)), "v1")
+
+
+def test_a_manifest_that_was_stored_may_be_answered_with_another_success(server: FaultyRegistry, app: Registry) -> None:
+    fill(server)
+    server.fail("PUT", "/manifests/", Alter(lambda response: replace(response, status=202)))
+    app.put_manifest(MANIFEST, "v1")
+    assert server.tags["app"]["v1"] == str(MANIFEST.digest)
+
+
 def test_a_manifest_is_deleted_with_its_tags_and_a_tag_alone(server: FaultyRegistry, app: Registry) -> None:
     fill(server, "v1", "v2")
     app.untag("v1")

@@ -133,15 +133,22 @@ class Registry:
 
         Raises:
             DeniedError: we may not push, or the tag must not be overwritten.
+            UnreachableError: it was not stored, whatever the answer says: portals answer 200 to everything.
         """
-        url = self._manifest_url(manifest.digest if tag is None else tag)
+        reference = manifest.digest if tag is None else tag
         kind = (("Content-Type", manifest.media_type),)
-        answer = self._transport.send(Call("PUT", url, self._push, kind, manifest.raw))
+        answer = self._transport.send(Call("PUT", self._manifest_url(reference), self._push, kind, manifest.raw))
         if not answer.ok:
             with self._lock:
                 self._here.clear()  # a blob may be what is missing: look again the next time
-            raise self._error(answer, self._named(manifest.digest if tag is None else tag))
+            raise self._error(answer, self._named(reference))
         check_digest_header(answer, str(manifest.digest))
+        if answer.status != _CREATED and not self._is_at(manifest, reference):
+            raise UnreachableError(
+                f"{self._repository.registry} answered {answer.status} for {self._named(reference)} without storing "
+                "it: expected 201",
+                hint=f"is {self._repository.registry} the right host?",
+            )
 
     def tags(self, limit: int) -> tuple[Tag, ...]:
         """The tags, at most ``limit`` + 1 of them; none where the repository does not exist.
@@ -349,6 +356,12 @@ class Registry:
         if not answer.ok:
             raise self._error(answer, self._named(reference))
         return answer
+
+    def _is_at(self, manifest: Manifest, reference: Tag | Digest) -> bool:
+        try:
+            return self.get_manifest(reference).digest == manifest.digest
+        except MissingError:
+            return False
 
     def _read_tags(self, answer: Answer) -> list[object]:
         if "html" in answer.headers.get("Content-Type", "").lower():
