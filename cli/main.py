@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,9 @@ app.add_typer(signers.app, name="signer")
 
 def main() -> None:
     """Run the program; the only place that ends it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a job that is cancelled leaves no spool files, as with Ctrl-C
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup it is ignored, and stays so
+            signal.signal(number, signal.default_int_handler)
     code = run(sys.argv[1:])
     if code == INTERRUPTED:  # threads that wait for a registry are not waited for
         with contextlib.suppress(OSError):

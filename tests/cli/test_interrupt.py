@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LIMIT_S = 2.0
 
 
-def _interrupted(server: FaultyRegistry, method: str, pattern: str, command: list[str]) -> tuple[str, str, float]:
+def _interrupted(
+    server: FaultyRegistry, method: str, pattern: str, command: list[str], number: signal.Signals = signal.SIGINT
+) -> tuple[str, str, float]:
     """Run until the registry got such a request, which it never answers; then interrupt."""
     process = subprocess.Popen(
         [*WITH_CHEAP_KEYS, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -34,7 +36,7 @@ def _interrupted(server: FaultyRegistry, method: str, pattern: str, command: lis
             assert time.monotonic() < end, "the request did not come"
             time.sleep(0.01)
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=20)
         took = time.monotonic() - start
     finally:
@@ -71,6 +73,16 @@ def test_control_c_during_a_push(method: str, pattern: str, signed: Signed) -> N
         assert server.tags.get("app", {}).get("v1") is None
     assert err.splitlines()[-1] == "Interrupted"
     assert "Traceback" not in err
+    assert took < LIMIT_S
+    assert _leftovers(signed.home) == []
+
+
+def test_a_job_that_is_cancelled_ends_like_one_that_is_interrupted(signed: Signed) -> None:
+    with FaultyRegistry() as server:
+        server.fail("PUT", "/blobs/uploads/", Hang(30))
+        command = ["push", "--from", f"{NAME}:v1", f"{server.host}/app:v1"]
+        _, err, took = _interrupted(server, "PUT", "/blobs/", command, signal.SIGTERM)
+    assert err.splitlines()[-1] == "Interrupted"
     assert took < LIMIT_S
     assert _leftovers(signed.home) == []
 
