@@ -258,12 +258,13 @@ def _deliver(desk: Desk, store: Store, found: Found, asked: StoreName, to: str, 
     if to.startswith(DAEMON):
         return _to_engine(desk, store, found, asked, to.removeprefix(DAEMON)), True
     if to == LOCAL:
+        from trust.oci.localstore import digest_tag
         from trust.oci.reference import Repository
 
         if store.repository.startswith("/"):
             raise UsageError(f"{asked} has no name for the local store", hint="give it one with --as NAME")
         destination, tag = desk.images.store(Repository.parse(store.repository)), asked.tag
-        tag = tag or f"sha256-{found.image.manifest.digest.short}" if found.image.manifest else tag
+        tag = tag or digest_tag(found.image.manifest.digest) if found.image.manifest else tag
     else:
         target = StoreName.parse(to)
         if target.folder is None:

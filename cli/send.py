@@ -339,12 +339,15 @@ def local_reference(store: Store, tag: str) -> Reference:
 
 
 def _all_tags(desk: Desk, asked: StoreName, source: str | None) -> list[str]:
+    from trust.oci.localstore import digest_tag
+
     if asked.tag is not None or source is not None or asked.repository is None:
         raise UsageError("--all-tags pushes the local tags of a NAME: expected no tag, no --from and no folder")
-    tags = [item.reference.tag for item in desk.images.images() if item.reference.repository == asked.repository]
+    here = [item for item in desk.images.images() if item.reference.repository == asked.repository]
+    tags = [tag for item in here if (tag := item.reference.tag) is not None and tag != digest_tag(item.digest)]
     if not tags:
         raise MissingError(f"the local store has no tag of {asked.repository.familiar}")
-    return [tag for tag in tags if tag is not None]
+    return tags
 
 
 def _as_json(store: Store, tag: str, signed: Signed) -> dict[str, object]:

@@ -123,6 +123,13 @@ def test_all_tags(image: str, dockseal: Dockseal) -> None:
     assert "has no tag of" in dockseal("push", "-a", f"{image}-none", code=11).err
 
 
+def test_what_was_pulled_by_digest_is_not_among_all_tags(image: str, dockseal: Dockseal) -> None:
+    digest = dockseal("push", "-o", "json", f"{image}:v1").json["digest"]
+    dockseal("pull", f"{image}@{digest}")
+    assert len(dockseal("images", "-o", "json").json) == 2
+    assert [result["reference"] for result in dockseal("push", "-a", "-o", "json", image).json] == [f"{image}:v1"]
+
+
 @pytest.mark.parametrize(
     ("switch", "is_signed"),
     [

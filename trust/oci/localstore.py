@@ -175,6 +175,11 @@ class LocalStore:
         return sum(_size(self._layout.get_manifest(entry.digest)) for entry in here)
 
 
+def digest_tag(digest: Digest) -> str:
+    """The tag of what was pulled by digest alone. It is of this machine only, and never pushed with the others."""
+    return f"sha256-{digest.short}"
+
+
 def checked_name(reference: Reference) -> Reference:
     """A name that an image may be given: with a tag, ``latest`` by default, and no digest.
 
