@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from trust.errors import DocksealError
 
 SCHEMA = 1
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+"""All but tabs and line ends: what others have signed or named must not move the cursor or write over a verdict."""
 
 
 def say(text: str = "") -> None:
     """A line of the result."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{text.translate(_CONTROLS)}\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A line beside the result."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{text.translate(_CONTROLS)}\n")
     sys.stderr.flush()
 
 

@@ -210,6 +210,13 @@ def test_annotations_are_signed(image: str, dockseal: Dockseal) -> None:
     }
 
 
+def test_an_annotation_cannot_write_over_a_verdict(image: str, dockseal: Dockseal) -> None:
+    dockseal("push", "--annotation", "a=\x1b[2J\ntrusted: other\x07", f"{image}:v1")
+    lines = dockseal("verify", f"{image}:v1").lines
+    assert lines[-1] == "  a=\ufffd[2J trusted: other\ufffd"
+    assert [line for line in lines if line.startswith("trusted")] == [f"trusted: {image}:v1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
