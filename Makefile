@@ -46,7 +46,7 @@ constraints:  ## choose all versions anew
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet uv
 	build/constraints/bin/uv pip compile pyproject.toml --group dev --upgrade --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make constraints' \
+	    --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --custom-compile-command 'make constraints' \
 	    --quiet --output-file constraints.txt
 	@! grep -n '://' constraints.txt
 

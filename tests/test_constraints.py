@@ -13,7 +13,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "constraints.txt").read_text()
-ENTRY = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+) (?P<rest>(?:.*\\\n)+.*)$", re.MULTILINE)
+ENTRY = re.compile(
+    r"^(?P<name>[a-z0-9-]+)(?:\[(?P<extras>[^]]+)\])?==(?P<version>[^ ]+) (?P<rest>(?:.*\\\n)+.*)$", re.MULTILINE
+)
 PINNED = {match["name"]: match for match in ENTRY.finditer(TEXT)}
 
 
@@ -61,6 +63,12 @@ def test_every_requirement_is_met_by_a_pinned_version(requirement: Requirement) 
     entry = PINNED.get(canonicalize_name(requirement.name))
     assert entry is not None, f"{requirement} is missing: run `make constraints`"
     assert requirement.specifier.contains(entry["version"], prereleases=True)
+
+
+@pytest.mark.parametrize("requirement", [item for item in with_dependencies(declared()) if item.extras], ids=str)
+def test_an_extra_is_pinned_with_its_package_or_pip_would_look_for_a_newer_one(requirement: Requirement) -> None:
+    extras = (PINNED[canonicalize_name(requirement.name)]["extras"] or "").split(", ")
+    assert requirement.extras <= set(extras)
 
 
 @pytest.mark.parametrize("name", PINNED)
