@@ -170,7 +170,7 @@ def copy(
     if there.tag is not None and there.tag != here.tag:
         raise UsageError(
             f"the copy of {source} cannot be called {there.tag!r}: the tag is what is signed",
-            hint="copy it under its own tag, then `dockseal sign DST@DIGEST --tag TAG` with keys of the copy",
+            hint=f"sign it there under that tag first: dockseal sign --tag {there.tag} {source}; then copy that",
         )
     from_store, to_store = desk.store(here, as_name if here.folder else None), desk.store(there)
     machine = desk.machine(TrustOptions(trust_on_first_use, root, as_name))

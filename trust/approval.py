@@ -117,11 +117,13 @@ def open_file(writer: Writer, data: bytes) -> Opened:
     Raises:
         TamperedError: it is malformed, or bears a forged signature.
         UntrustedRootError, RollbackError: its state is not acceptable.
+        UnsignedError: the repository is a copy.
     """
     body = _body(data)
     state = State.of(_files(body, "state"))
-    base = writer.trust(StoredState(state, encode(state).digest)).verified
-    return Opened(decode(_files(body, "files"), base), base)
+    trusted = writer.trust(StoredState(state, encode(state).digest))
+    trusted.pin.check_own(writer.store.repository)
+    return Opened(decode(_files(body, "files"), trusted.verified), trusted.verified)
 
 
 def sign_file(writer: Writer, opened: Opened) -> bytes:

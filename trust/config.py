@@ -134,8 +134,14 @@ def _pin(item: object, path: Path, where: str) -> Pin:
     threshold = _number(table.get("threshold", len(keys)), path, "threshold") if keys else 0
     if threshold > len(set(keys)):
         raise UsageError(f"{path}: {where}: a threshold of {threshold} cannot be met by {len(set(keys))} keys")
+    repository = _text(table["repository"], path, "repository")
+    if "signed_as" in table and "*" in repository:
+        raise UsageError(
+            f"{path}: {where}: signed_as belongs to one copy, and {repository} is a pattern: any of its repositories "
+            "could be put in the place of any other"
+        )
     return Pin(
-        repository=_text(table["repository"], path, "repository"),
+        repository=repository,
         root=Digest(_text(table["root"], path, "root")) if "root" in table else None,
         root_keys=tuple(keys),
         threshold=threshold,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trust.client import parse_root
 from trust.digest import Digest
-from trust.errors import RollbackError, UntrustedRootError
+from trust.errors import RollbackError, UnsignedError, UntrustedRootError
 from trust.patterns import matches, specificity
 
 if TYPE_CHECKING:
@@ -40,6 +40,22 @@ class Pin:
     def signed_name(self, repository: str) -> str:
         """The name that the trust data must bear (rule 3)."""
         return self.signed_as or repository
+
+    def check_own(self, repository: str) -> None:
+        """A writer's question: whether what is signed in this repository counts in this one alone.
+
+        In a copy it would bear the original's name: whoever may write to the registry could carry it over there.
+
+        Raises:
+            UnsignedError: it is a copy.
+        """
+        original = self.signed_name(repository)
+        if original != repository:
+            raise UnsignedError(
+                f"{repository} is a copy of {original}: what is signed here would be trusted there, too",
+                hint=f"sign in {original} and copy it again (in a folder on its way there: --as {original}); for trust "
+                "of its own, `dockseal pull` the image and push it under a name that nothing was copied to",
+            )
 
     @property
     def anchor(self) -> str:

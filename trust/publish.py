@@ -36,15 +36,17 @@ def check_planned(
         state: just made.
         pin: the one it must verify under.
         machine: for the time.
-        repository: the name it must bear, unless the pin says another.
+        repository: the name it must bear.
         expected: what each tag must resolve to (None: nothing).
 
     Raises:
-        UnsignedError: a tag would resolve to something else, since another role goes before.
+        UnsignedError: a tag would resolve to something else, since another role goes before; or the repository
+            is a copy.
         TamperedError, ExpiredError: readers would refuse it.
     """
+    pin.check_own(repository)
     for name, data in state.files.items():
-        check_file(name, data, pin.signed_name(repository))
+        check_file(name, data, repository)
     verified = verify_state(state, pin.starting_root(state))
     for tag, digest in expected.items():
         check_fresh(verified, machine.now, tag)

@@ -138,10 +138,11 @@ class Writer:
         """The state to build on.
 
         Raises:
-            UnsignedError: the repository has no trust data yet.
+            UnsignedError: the repository has no trust data yet, or is a copy of another.
         """
         if self.heads is None:
             raise self._reader.nothing_there()
+        self.heads.base.pin.check_own(self.store.repository)
         return self.ahead[-1].state.verified if self.ahead else self.heads.base.verified
 
     def plan(self, change: Change, *, expected: Mapping[str, Digest | None] | None = None) -> Trusted:

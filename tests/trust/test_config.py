@@ -101,6 +101,7 @@ def test_all_pinned_keys_must_sign_unless_a_threshold_is_given(path: Path) -> No
         (f'[[pin]]\nrepository = "a/b"\nroot = "{ROOT}"\nmin_root = -1', "min_root is no positive number"),
         (f'[[pin]]\nrepository = "a/b"\nroot = "{ROOT}"\nmin_version = true', "min_version is no positive number"),
         (f'[[pin]]\nrepository = "a/b"\nroot = "{ROOT}"\nsigned_as = ""', "signed_as is no text"),
+        (f'[[pin]]\nrepository = "a/*"\nroot = "{ROOT}"\nsigned_as = "c/d"', "signed_as belongs to one copy"),
         (f'[[pin]]\nrepositry = "a/b"\nroot = "{ROOT}"', "unknown name 'repositry' in [[pin]] number 1"),
         (f'[[pin]]\nrepository = "a/b"\nroot = "{ROOT}"\nthreshold = 2', "threshold belongs to root_keys"),
         ("registry = 1", "[registry] is no table"),
@@ -135,7 +136,7 @@ def test_a_file_that_is_no_text_is_refused(path: Path) -> None:
 
 PINS = [
     Pin("a/b", root=Digest(ROOT)),
-    Pin("a/*", root_keys=(KEY, OTHER_KEY), threshold=1, signed_as="c/d", min_root=3, min_version=4),
+    Pin("a/b", root_keys=(KEY, OTHER_KEY), threshold=1, signed_as="c/d", min_root=3, min_version=4),
     Pin('odd "name"', root=Digest(ROOT)),
 ]
 
@@ -157,9 +158,9 @@ def test_adding_a_pin_keeps_the_rest_with_its_comments(path: Path) -> None:
 
 
 def test_adding_a_pin_replaces_the_one_of_the_same_repository(path: Path) -> None:
-    for pin in (PINS[0], PINS[1], Pin("a/b", root_keys=(KEY,), threshold=1)):
+    for pin in (PINS[0], PINS[2], Pin("a/b", root_keys=(KEY,), threshold=1)):
         add_pin(path, pin)
-    assert load(path).pins == (PINS[1], Pin("a/b", root_keys=(KEY,), threshold=1))
+    assert load(path).pins == (PINS[2], Pin("a/b", root_keys=(KEY,), threshold=1))
 
 
 @pytest.mark.parametrize(

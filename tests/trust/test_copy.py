@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from tests.doubles.faulty_registry import Drop, FaultyRegistry
 from tests.oci.samples import sample
 from tests.trust.builders import Delegate, a_state, a_team, put_state
+from tests.trust.teams import Crew
 from tests.trust.writing import (
     add_signer,
     final_image,
@@ -19,6 +20,7 @@ from tests.trust.writing import (
     remote,
     state_of,
 )
+from trust.approval import approve, export_file, import_file, open_file
 from trust.copy import Copied, copy
 from trust.digest import Digest
 from trust.errors import (
@@ -32,13 +34,21 @@ from trust.errors import (
     UntrustedRootError,
 )
 from trust.pins import Pin
+from trust.proposals import store_proposal
 from trust.read import Reader
 from trust.repo import refresh
+from trust.revoke import plan_revocation
+from trust.sign import sign
 from trust.states import POINTER_TAG, own_tag
+from trust.team import plan_rotation, plan_signer
+from trust.tuf.edits import KeyChange, NewSigner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.trust.writing import People, Person
     from trust.oci.layout import Layout
+    from trust.oci.registry import Registry
     from trust.oci.store import Store
 
 TAGS = ("v1", "v2")
@@ -224,17 +234,6 @@ class TestOnto:
 
 
 class TestLifeOfACopy:
-    def test_who_holds_the_keys_signs_on_under_the_signed_name(
-        self, server: FaultyRegistry, people: People, ann: Person, source: Layout
-    ) -> None:
-        target = remote(server.host, "mirror")
-        run(ann, source, target)
-        ann.push(target, "v3", plain_image("c"))
-        assert live(target).terms.repository == source.repository
-        assert [ann.verdict(target, tag) for tag in (*TAGS, "v3")] == ["trusted"] * 3
-        run(ann, target, source)
-        assert ann.verdict(source, "v3") == "trusted", "and the original can follow"
-
     def test_signers_and_their_order_are_kept(self, people: People, ann: Person, source: Layout) -> None:
         add_signer(people.all, source, Delegate("release", paths=("r*",)))
         release = people("release", "release", "publish")
@@ -262,3 +261,63 @@ class TestLifeOfACopy:
         target.put_manifest(old, POINTER_TAG)
         with pytest.raises(RollbackError):
             Reader(target, ann.machine()).read()
+
+
+class TestNothingIsSignedInACopy:
+    """It would bear the original's name: whoever may write to the registry could carry it over to the original."""
+
+    @pytest.fixture
+    def staging(self, server: FaultyRegistry, ann: Person, source: Layout) -> Registry:
+        """A copy under a name of its own, in the hands of somebody who has every key of the original."""
+        target = remote(server.host, "staging")
+        run(ann, source, target)
+        server.clear()
+        return target
+
+    WRITES: ClassVar[dict[str, Callable[[Person, Store], object]]] = {
+        "push": lambda ann, store: ann.push(store, "v1", plain_image("not for production")),
+        "push of what is signed already": lambda ann, store: ann.push(store, "v1", plain_image("a", "b")),
+        "sign": lambda ann, store: sign(store, "v2", "v1", ann.signer(store)),
+        "revoke": lambda ann, store: plan_revocation(ann.writer(store), "v1"),
+        "refresh": lambda ann, store: refresh(ann.writer(store)),
+        "signer add": lambda ann, store: plan_signer(
+            ann.writer(store), NewSigner("ci", (ann.keys.find("root").public,)), ann.now, adopt=False
+        ),
+        "key rotate": lambda ann, store: plan_rotation(
+            ann.writer(store), "root", KeyChange((ann.keys.find("targets").public,)), ann.now
+        ),
+        "the end of an interrupted write": lambda ann, store: ann.writer(store).settle(),
+    }
+
+    @pytest.mark.parametrize("name", WRITES)
+    def test_so_what_was_signed_for_staging_cannot_be_carried_over_to_production(
+        self, server: FaultyRegistry, ann: Person, source: Layout, staging: Registry, name: str
+    ) -> None:
+        with pytest.raises(UnsignedError, match=f"is a copy of {source.repository}") as caught:
+            self.WRITES[name](ann, staging)
+        assert "copy it again" in str(caught.value.hint)
+        assert not server.writes
+
+    def test_nor_by_approving_what_waits_in_the_original(
+        self, server: FaultyRegistry, people: People, ann: Person, source: Layout, staging: Registry
+    ) -> None:
+        crew = Crew(people, source, {"ann": ann})
+        crew.rotate(ann, "root", add=("root-b",), threshold=2)
+        [proposal] = crew.proposals(ann)
+        exported = export_file(ann.writer(source), proposal)
+        run(ann, source, staging)
+        store_proposal(staging, proposal.proposed, proposal.base)  # as whoever may write there can
+        bob = crew("bob", "root-b")
+        server.clear()
+        with pytest.raises(UnsignedError, match="is a copy of"):
+            approve(bob.writer(staging), proposal)
+        with pytest.raises(UnsignedError, match="is a copy of"):
+            open_file(bob.writer(staging), exported)
+        with pytest.raises(UnsignedError, match="is a copy of"):
+            import_file(bob.writer(staging), exported)
+        assert not server.writes
+
+    def test_the_original_is_signed_and_copied_again(self, ann: Person, source: Layout, staging: Registry) -> None:
+        ann.push(source, "v3", plain_image("c"))
+        run(ann, source, staging)
+        assert ann.verdict(staging, "v3") == "trusted"
