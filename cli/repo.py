@@ -9,7 +9,7 @@ import typer
 from cli import options, terminal
 from cli.changes import key_names, say
 from cli.desk import Desk, TrustOptions
-from trust.errors import UnsignedError, UsageError
+from trust.errors import ExpiredError, UnsignedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +157,7 @@ def refresh(
     """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
 
     What is due and needs keys of others as well, or a publisher, is proposed: `dockseal approve` adds theirs.
+    Where a role has expired whose key is elsewhere, the rest is signed, and the exit code is 13.
 
     Example (a scheduled job):
       DOCKSEAL_PASSPHRASE=… dockseal repo refresh ghcr.io/acme/app
@@ -169,6 +170,7 @@ def refresh(
     writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
     text = output is options.Output.TEXT
     result: dict[str, object] = {"repository": store.repository, "state": None, "expires": None}
+    expired: list[str] = []
     try:
         state = renew(writer)
     except UnsignedError:  # who may not publish can still propose what is due
@@ -177,16 +179,23 @@ def refresh(
             raise
     else:
         expires = min(state.verified.expiry().values())
-        result |= {"state": state.verified.version, "expires": terminal.moment(expires)}
+        expired = sorted(role for role, when in state.verified.expiry().items() if desk.now >= when)
+        result |= {"state": state.verified.version, "expires": terminal.moment(expires), "expired": expired}
         if text:
-            terminal.say(
-                f"Refreshed {store.name}: state {state.verified.version}, valid until {terminal.moment(expires)} "
-                f"({terminal.in_days(expires, desk.now)})"
+            until = (
+                "" if expired else f", valid until {terminal.moment(expires)} ({terminal.in_days(expires, desk.now)})"
             )
+            terminal.say(f"Refreshed {store.name}: state {state.verified.version}{until}")
         outcome = propose_renewal(writer, desk.now)
     result["proposed"] = None if outcome is None else say(outcome, writer, name, text=text)
     if not text:
         terminal.say_json(result)
+    if expired:
+        raise ExpiredError(
+            f"expired, and not to be renewed with the keys of this machine: {', '.join(expired)}; readers refuse the "
+            "repository until that is done",
+            hint=f"whoever holds the other keys runs: dockseal repo refresh {name}",
+        )
 
 
 @options.explained(app)

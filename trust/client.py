@@ -20,12 +20,12 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from trust.errors import DocksealError, ExpiredError, TamperedError
 from trust.tuf import rules
-from trust.tuf.roles import delegated_names
+from trust.tuf.roles import TOP_LEVEL_ROLES, delegated_names
 from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
 from trust.tuf.verified import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 _BASE_URL = "state:/"
@@ -89,20 +89,23 @@ def parse_root(data: bytes) -> Metadata[Root]:
     return metadata
 
 
-def check_fresh(verified: Verified, now: datetime, tag: str | None = None) -> None:
+def check_fresh(
+    verified: Verified, now: datetime, tag: str | None = None, *, roles: Collection[str] = TOP_LEVEL_ROLES
+) -> None:
     """The last step of a verification: nothing that a lookup of ``tag`` stands on has expired.
 
     Args:
         verified: by :func:`verify_state`.
         now: UTC, with time zone.
-        tag: None asks for the four top-level roles alone.
+        tag: what it looks up; the roles that may sign it are asked for as well.
+        roles: asked for in any case: all four top-level ones for a reader.
 
     Raises:
         ExpiredError: a role file has expired.
         TamperedError: the timestamp lives longer than the root allows (rule 7).
     """
     rules.check_timestamp(verified.timestamp, verified.terms, now)
-    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.consulted(tag) if tag else ())
+    asked = set(roles) | set(verified.consulted(tag) if tag else ())
     expired = {role: when for role, when in verified.expiry().items() if role in asked and now >= when}
     if expired:
         role, when = min(expired.items(), key=lambda item: item[1])

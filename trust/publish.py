@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
     from trust.read import Reader
     from trust.tuf.state import State
+    from trust.tuf.verified import Verified
 
 
-def check_planned(
-    state: State, pin: Pin, machine: Machine, repository: str, expected: dict[str, Digest | None]
+def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and repository
+    state: State,
+    pin: Pin,
+    machine: Machine,
+    repository: str,
+    expected: dict[str, Digest | None],
+    base: Verified | None = None,
 ) -> Trusted:
     """A state that is to be published, verified as every reader will: a mistake of ours must not go live.
 
@@ -37,7 +43,9 @@ def check_planned(
         pin: the one it must verify under.
         machine: for the time.
         repository: the name it must bear.
-        expected: what each tag must resolve to (None: nothing).
+        expected: what each tag must resolve to (None: nothing). Where there are any, nothing that they stand
+            on may have expired.
+        base: what it was made from; what has expired there, others renew after it.
 
     Raises:
         UnsignedError: a tag would resolve to something else, since another role goes before; or the repository
@@ -55,8 +63,14 @@ def check_planned(
             raise shadowed(
                 tag, digest, None if found is None else Digest.from_hex(str(found.hashes["sha256"])), repository
             )
-    check_fresh(verified, machine.now)
+    check_fresh(verified, machine.now, roles=_written(verified, base))
     return Trusted(verified, pin, encode(state).digest)
+
+
+def _written(verified: Verified, base: Verified | None) -> set[str]:
+    """The roles that a state has anew."""
+    before = {} if base is None else base.versions
+    return {role for role, version in verified.versions.items() if before.get(role) != version}
 
 
 def shadowed(tag: str, wanted: Digest | None, yields: Digest | None, repository: str) -> UnsignedError:

@@ -30,7 +30,8 @@ from trust.tuf.roles import rfc3339
 from trust.tuf.rules import check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from trust.machine import Machine
     from trust.oci.store import Store
@@ -150,19 +151,24 @@ class Writer:
 
         Args:
             change: what is to change in :meth:`base`.
-            expected: what tags must resolve to afterwards.
+            expected: what tags must resolve to afterwards. Without any, roles that expired and whose keys are
+                elsewhere stay as they are, for others to renew.
 
         Raises:
-            UnsignedError: a key is not here, a role has expired that cannot be renewed here, or
+            UnsignedError: a key is not here, a role that the tags need has expired and cannot be renewed here, or
                 a tag would resolve to something else.
             KeyUnavailableError: a key that is here cannot be used.
         """
         base = self.base()
         assert self.heads is not None  # noqa: S101 - base() has seen to it
-        change = replace(change, renew=change.renew | self._expired(base, change))
+        late = self._expired(base, change)
+        if expected:
+            self._refuse_expired(base, late, change)
+        change = replace(change, renew=change.renew | self._renewable(base, late))
         self.signing.prepare(base.role(name) for name in (*change.targets_roles, *change.renew, *PUBLISHING_ROLES))
         state = next_state(base, change, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
-        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, dict(expected or {}))
+        pin = self.heads.base.pin
+        return check_planned(state, pin, self._machine, self.store.repository, dict(expected or {}), base)
 
     def plan_tag(self, target: Target, roles: tuple[str, ...]) -> Trusted | Proposed:
         """The next state with a tag signed by these roles, or a proposal where signatures are missing here.
@@ -175,6 +181,7 @@ class Writer:
         base = self.base()
         change = Change(put=dict.fromkeys(roles, (target,)))
         late = self._expired(base, change)
+        self._refuse_expired(base, late, change)
         if all(self.signing.can_sign(base.role(role)) for role in (*roles, *PUBLISHING_ROLES)):
             return self.plan(change, expected={target.tag: target.digest})
         again = next((item for item in self.proposals if proposes(item, base, target, roles)), None)
@@ -182,7 +189,7 @@ class Writer:
             return sign_with(again.proposed, base, self.signing.some)
         earlier = [file for item in self.proposals for file in waiting_tags(item, base, roles)]
         files = [*(file for file in earlier if file.path != target.tag), target.to_file()]
-        edit = change_tags(base, dict.fromkeys(roles, files), {}, late, self._machine.now)
+        edit = change_tags(base, dict.fromkeys(roles, files), {}, self._renewable(base, late), self._machine.now)
         unsigned = propose(base, edit)
         self._check_yields(differences(base, unsigned), target)
         proposed = sign_with(unsigned, base, self.signing.some)
@@ -354,20 +361,24 @@ class Writer:
         others = [head.verified for head in self.heads.others if publishes(head.verified.state, root)]
         pending = tuple(head.identity for head in others)
         state = state_after(base, proposed, signing=self.signing, now=self._machine.now, pending=pending)
-        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {})
+        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {}, base)
 
-    def _expired(self, base: Verified, change: Change) -> frozenset[str]:
-        """Expired roles that must be signed again with this change, or readers would refuse the state."""
+    def _expired(self, base: Verified, change: Change) -> Mapping[str, datetime]:
+        """The roles that have expired and that the change does not write: when each did."""
         written = change.targets_roles | change.renew | {"snapshot", "timestamp"}
-        needed = {"root", "targets"} | set(change.put)
-        late = {role: when for role, when in base.expiry().items() if self._machine.now >= when and role not in written}
-        for role in late.keys() & needed:
-            if not self.signing.can_sign(base.role(role)):
-                raise UnsignedError(
-                    f"{role} expired {rfc3339(late[role])}, and its keys are not on this machine",
-                    hint=f"whoever holds the key of {role} runs: dockseal repo refresh {self.store.name}",
-                )
+        return {role: when for role, when in base.expiry().items() if self._machine.now >= when and role not in written}
+
+    def _renewable(self, base: Verified, late: Iterable[str]) -> frozenset[str]:
         return frozenset(role for role in late if self.signing.can_sign(base.role(role)))
+
+    def _refuse_expired(self, base: Verified, late: Mapping[str, datetime], change: Change) -> None:
+        """A tag is not signed where readers would refuse the state, whatever is signed in it here."""
+        needed = {"root", "targets"} | set(change.put)
+        for role in (late.keys() & needed) - self._renewable(base, late):
+            raise UnsignedError(
+                f"{role} expired {rfc3339(late[role])}, and its keys are not on this machine",
+                hint=f"whoever holds the key of {role} runs: dockseal repo refresh {self.store.name}",
+            )
 
     def _refuse_second_start(self) -> None:
         nothing = self._reader.nothing_there()

@@ -173,3 +173,15 @@ def test_a_state_of_another_writer_that_is_not_joined(plain: Homes, monkeypatch:
     (pending,) = plain.json("repo", "status", plain.repo)["pending"]
     told = plain.run("repo", "status", plain.repo)
     assert told.lines[-1] == f"pending: {pending[:12]}, another writer's state that is not part of this one"
+
+
+def test_a_refresh_that_leaves_something_expired_signs_the_rest_and_ends_in_13(plain: Homes) -> None:
+    plain.dockseal("key", "remove", "-y", "registry.example-team-app.targets")
+    with freeze_time(later(400)):
+        told = plain.run("repo", "refresh", plain.repo, code=13)
+        assert told.out == f"Refreshed {plain.repo}: state 2\n"
+        assert "not to be renewed with the keys of this machine: targets" in told.err
+        assert f"whoever holds the other keys runs: dockseal repo refresh {plain.repo}" in told.err
+        result = plain.json("repo", "refresh", plain.repo, code=13)
+        assert (result["state"], result["expired"]) == (3, ["targets"])
+        assert role(plain, "root", code=13)["expired"] is False

@@ -382,12 +382,12 @@ class TestBadEngine:
         class Hangs(Serve):
             def __call__(self, connection: socket.socket) -> None:
                 connection.recv(1000)
-                time.sleep(1)
+                time.sleep(3)
 
         start = time.monotonic()
         with listening(Hangs()) as engine, pytest.raises(UnreachableError, match="timed out"):
             replace(engine, answer_timeout_s=0.2).ping()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 3
 
     def test_with_an_endless_answer_is_stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(engines, "MAX_ANSWER_BYTES", 1000)

@@ -223,7 +223,7 @@ class Slow(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left = 400
+        self.left = 6000
 
     def readable(self) -> bool:
         return True
@@ -237,7 +237,7 @@ class Slow(io.RawIOBase):
 
 
 def slow_image(count: int) -> Image:
-    """Layers that take eight seconds each."""
+    """Layers that take two minutes each."""
 
     def open_() -> BinaryIO:
         return cast("BinaryIO", Slow())
@@ -256,7 +256,7 @@ class TestFailure:
         begin = time.monotonic()
         with pytest.raises(DeniedError, match="not you"):
             ann.push(remote(server.host), "v1", image)
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 60
         assert list(ann.spool.iterdir()) == []
         assert server.tags["app"] == {}
         assert [thread for thread in threading.enumerate() if thread.name.startswith("upload")] == []
@@ -305,7 +305,7 @@ class TestInterrupt:
         begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             upload_image(store, image, ann.uploads(store, report=press))
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 60
         assert pressed.is_set()
         assert list(ann.spool.iterdir()) == []
         assert server.tags["app"] == {}

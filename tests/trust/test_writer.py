@@ -23,10 +23,12 @@ from trust.errors import (
 from trust.keys.ids import EXAMPLE_KEY_IDS
 from trust.pins import Pin
 from trust.publish import check_planned
-from trust.repo import init, lay_foundation, refresh
+from trust.repo import init, lay_foundation, propose_renewal, refresh
 from trust.sign import sign
 from trust.states import POINTER_TAG, own_tag
+from trust.team import carry_out, plan_rotation
 from trust.tuf.draft import Change
+from trust.tuf.edits import KeyChange
 from trust.tuf.roles import Target
 from trust.writer import Writer
 
@@ -294,16 +296,52 @@ class TestRenewal:
         assert self.versions(store) == expected
         assert late.verdict(store, "v1") == "trusted"
 
-    @pytest.mark.parametrize(("labels", "missing"), [(("publish",), "root|targets"), (("root", "publish"), "targets")])
-    def test_a_refresh_that_readers_would_refuse(self, people: People, labels: tuple[str, ...], missing: str) -> None:
+    @pytest.mark.parametrize(
+        "machines",
+        [
+            (("root", "publish"), ("targets", "publish")),
+            (("targets", "publish"), ("root", "publish")),
+            (("root",), ("targets", "publish")),
+            (("targets",), ("root", "publish")),
+            (("root",), ("targets",), ("publish",)),
+            (("targets",), ("publish",), ("root",), ("publish",)),
+        ],
+        ids=lambda machines: " then ".join("+".join(labels) for labels in machines),
+    )
+    def test_of_root_and_targets_whose_keys_are_on_several_machines_in_any_order(
+        self, people: People, machines: tuple[tuple[str, ...], ...]
+    ) -> None:
+        ann, store = people("ann"), folder(people)
+        digest = ann.push(store, "v1", plain_image("a")).digest
+        late = ann.later(days=400)
+        for number, labels in enumerate(machines):
+            late = replace(late, keys=people(f"machine {number}", *labels).keys)
+            assert late.verdict(store, "v1") == "expired"
+            try:
+                refresh(late.writer(store))
+            except UnsignedError:
+                assert propose_renewal(late.writer(store), late.now) is not None
+        assert late.trusted_digest(store, "v1") == digest
+
+    def test_a_push_that_readers_would_refuse(self, people: People) -> None:
         ann, store = people("ann"), folder(people)
         ann.push(store, "v1", plain_image("a"))
-        late = people("late", *labels).later(days=400)
+        late = people("late", "targets", "publish").later(days=400)
         late.pins[:] = ann.pins
-        with pytest.raises(UnsignedError, match=f"({missing}) expired") as caught:
-            refresh(late.writer(store))
+        with pytest.raises(UnsignedError, match="root expired") as caught:
+            late.push(store, "v2", plain_image("b"))
         assert "repo refresh" in (caught.value.hint or "")
         assert self.versions(store)["timestamp"] == 1
+
+    def test_keys_are_rotated_whatever_has_expired(self, people: People) -> None:
+        ann, store = people("ann"), folder(people)
+        ann.push(store, "v1", plain_image("a"))
+        late = people("late", "root", "publish").later(days=400)
+        late.pins[:] = ann.pins
+        writer = late.writer(store)
+        change = KeyChange((people.all.find("root-b").public,))
+        assert carry_out(writer, plan_rotation(writer, "root", change, late.now)).state is not None
+        assert late.verdict(store, "v1") == "expired", "targets still is, and its key is elsewhere"
 
     def test_a_signer_has_the_period_of_targets(self, people: People) -> None:
         ann, store = people("ann", "root", "targets", "publish", "release"), folder(people)
