@@ -138,7 +138,7 @@ def pull(
         terminal.say(f"Digest: {digest}")
         terminal.say(f"Status: {'Downloaded newer image' if is_new else 'Image is up to date'} for {asked}")
         if found.judgement is not None:
-            terminal.say(f"Signed by {', '.join(found.judgement.signers)}")
+            terminal.say(f"trusted: signed by {', '.join(found.judgement.signers)}")
 
 
 def copy(

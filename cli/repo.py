@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
     from trust.proposals import Proposal
     from trust.repo import RoleStatus
+    from trust.writer import Writer
 
 app = typer.Typer(no_args_is_help=True, help="A repository's trust data: begin, watch, keep fresh, read")
 RepositoryArgument = Annotated[str, typer.Argument(metavar="NAME", help="registry/name, or oci:FOLDER.")]
@@ -64,7 +65,7 @@ def init(
       dockseal repo init --expires timestamp=7 ghcr.io/acme/app
       dockseal repo init --root-threshold 2 --root-key a --root-key b ghcr.io/me/x
     """
-    from cli.send import explain_root
+    from cli.send import announce_keys, explain_root
     from trust.repo import Roles, lay_foundation
     from trust.repo import init as begin
 
@@ -80,7 +81,7 @@ def init(
     }
     labels = {role: tuple(chosen) for role, chosen in named.items() if chosen}
     roles = Roles(labels, thresholds, _days(expires))
-    state = begin(writer, lambda: lay_foundation(desk.keys, store.repository, roles))
+    state = begin(writer, lambda: lay_foundation(desk.keys, store.repository, roles, before_new=announce_keys))
     terminal.say(f"Initialized {store.name}")
     explain_root(desk, store, state)
 
@@ -176,6 +177,7 @@ def refresh(
     except UnsignedError:  # who may not publish can still propose what is due
         outcome = propose_renewal(writer, desk.now)
         if outcome is None:
+            _say_proposed_already(writer, name)
             raise
     else:
         expires = min(state.verified.expiry().values())
@@ -235,6 +237,12 @@ def log(
             terminal.say(
                 f"  {sign} {change.tag}  {' -> '.join(part for part in (before, after) if part)}  ({change.role})"
             )
+
+
+def _say_proposed_already(writer: Writer, name: str) -> None:
+    for item in writer.proposals:
+        if item.problem is None:
+            terminal.note(f"Proposed already: {item.id}, waits for {_waits_for(item)}; next: {_next_of(item, name)}")
 
 
 def _store(desk: Desk, name: str, as_name: str | None) -> Store:

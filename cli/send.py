@@ -210,7 +210,14 @@ class Signing:
     def _found(self) -> Foundation:
         from trust.repo import Roles, lay_foundation
 
-        return lay_foundation(self._desk.keys, self._store.repository, Roles())
+        return lay_foundation(self._desk.keys, self._store.repository, Roles(), before_new=announce_keys)
+
+
+def announce_keys(labels: Sequence[str]) -> None:
+    """Before the passphrases of new keys are asked for: which keys these are."""
+    if terminal.is_interactive():
+        terminal.note(f"This begins the repository's trust data, and makes its keys: {', '.join(labels)}.")
+        terminal.note("Each has a passphrase of its own, without which it cannot be used.")
 
 
 def explain_root(desk: Desk, store: Store, state: Trusted) -> None:
@@ -218,12 +225,11 @@ def explain_root(desk: Desk, store: Store, state: Trusted) -> None:
     from trust.config import pin_lines
 
     root = state.verified.root.roles["root"]
-    labels = [key.label for key in desk.signing.held(root)]
     terminal.note("")
     terminal.note(f"This made the root of trust of {store.name}: {state.pin.anchor}")
-    terminal.note(f"Keys are in {desk.home / 'keys'}. Whoever loses the root key cannot change who signs; back it up:")
-    for label in labels:
-        terminal.note(f"  dockseal key export {label} > {label}.backup.pem")
+    if any(key.uri is None and key.backed_up is None for key in desk.signing.held(root)):
+        terminal.note(f"Keys are in {desk.home / 'keys'}. Whoever loses the root key cannot change who signs:")
+        terminal.note("  dockseal key export --all > keys.backup")
     terminal.note(f"Give this to those who verify, for their config.toml (yours is {desk.config_path}):")
     terminal.note("")
     for line in pin_lines(state.pin).splitlines():

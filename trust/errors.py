@@ -39,11 +39,12 @@ class DocksealError(Exception):
 
     exit_code: ClassVar[int] = 1
     verdict: ClassVar[str | None] = None
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class UsageError(DocksealError):
@@ -114,6 +115,7 @@ class RollbackError(VerificationError):
 
     exit_code = 14
     verdict = "rollback"
+    usual_hint = "somebody may serve what is no longer true: ask whoever publishes before you go on"
 
 
 class TamperedError(VerificationError):

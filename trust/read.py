@@ -154,7 +154,7 @@ class Reader:
             )
         return UnsignedError(
             f"{self._store.name} holds no trust data: nothing in it is signed",
-            hint="`dockseal push` signs while pushing, `dockseal sign` signs what is there",
+            hint="check the name; `dockseal push` signs while pushing, `dockseal sign` signs what is there",
         )
 
     def _pin(self, state: State) -> Pin:
@@ -165,9 +165,11 @@ class Reader:
         first = Digest.of(state.roots[0])
         if self._machine.trust_on_first_use or (self._own_keys is not None and self._own_keys(root_key_ids(state))):
             return Pin(repository, root=first)
+        folder = repository.startswith("/")
         raise UntrustedRootError(
             f"no root of trust is pinned for {repository}: it offers {first}",
-            hint="ask its owner for the fingerprint, then pin it in config.toml, or name a root file with --root; "
+            hint=("where the folder carries another repository, name it with --as NAME; else " if folder else "")
+            + "ask its owner for the fingerprint, then pin it in config.toml, or name a root file with --root; "
             "--trust-on-first-use believes what is there now\n"
             f'  [[pin]]\n  repository = "{repository}"\n  root = "sha256:…"',
         )

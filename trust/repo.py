@@ -15,7 +15,7 @@ from trust.tuf.state import Period, Terms
 from trust.writer import Foundation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from trust.keys.store import KeyStore, Kind, Purpose, StoredKey
@@ -41,11 +41,25 @@ class Roles:
     days: Mapping[str, int] = field(default_factory=dict)
 
 
-def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "ed25519") -> Foundation:
+def lay_foundation(
+    keys: KeyStore,
+    repository: str,
+    roles: Roles,
+    kind: Kind = "ed25519",
+    *,
+    before_new: Callable[[Sequence[str]], None] | None = None,
+) -> Foundation:
     """Choose the keys of a new repository, and make those that were not named.
 
     As docker did, one root key serves all repositories of a person; the targets key and the publishing key
     (snapshot and timestamp) are the repository's own.
+
+    Args:
+        keys: of this machine.
+        repository: the new one.
+        roles: what was named for it.
+        kind: of the keys that are made.
+        before_new: told of the labels of the keys that are about to be made, each with a passphrase.
 
     Raises:
         UsageError: a threshold cannot be met, or a period is too short.
@@ -74,6 +88,8 @@ def lay_foundation(keys: KeyStore, repository: str, roles: Roles, kind: Kind = "
         for role, found in here.items():
             for key in found[: roles.thresholds.get(role, 1)]:
                 keys.signer(key)
+        if before_new is not None:
+            before_new(tuple(dict.fromkeys(defaults[role][0] for role, found in here.items() if not found)))
     chosen: dict[str, RoleKeys] = {}
     for role, found in here.items():
         signers = found or [_key(keys, *defaults[role], kind)]

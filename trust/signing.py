@@ -68,7 +68,8 @@ class KeySigning:
             raise UnsignedError(
                 f"this machine cannot sign as {role_name}: {role.threshold} of the keys {ids} are needed, "
                 f"and it holds {len(held)}",
-                hint="`dockseal key list` shows the keys that are here, `dockseal key load FILE` brings one",
+                hint="`dockseal key list` shows the keys that are here, `dockseal key load FILE` brings one; "
+                "to sign with a key of your own, ask whoever holds these for `dockseal signer invite NAME REPO`",
             )
         return [self._signer(key) for key in held[: role.threshold]]
 

@@ -56,7 +56,7 @@ def test_the_classic_tutorial(
         f"Successfully signed {name}:v1",
     ]
     assert f'repository = "{name}"' in first.err
-    assert "dockseal key export root > root.backup.pem" in first.err
+    assert "dockseal key export --all > keys.backup" in first.err
     assert str(keys / "keys") in first.err
 
     dockseal("tag", "app:v1", f"{name}:v2")
@@ -77,7 +77,7 @@ def test_the_classic_tutorial(
         f"{layer}: Pull complete",
         f"Digest: {digest}",
         f"Status: Downloaded newer image for {name}:v1",
-        "Signed by targets",
+        "trusted: signed by targets",
     ]
     again = dockseal("pull", f"{name}:v1")
     assert f"Status: Image is up to date for {name}:v1" in again.lines

@@ -130,6 +130,7 @@ def test_who_may_not_publish_proposes_what_is_due(plain: Homes) -> None:
         told = plain.run("repo", "refresh", plain.repo)
         assert re.match(r"Proposed: [0-9a-f]{12}; the next publisher completes it\n", told.out)
         again = plain.run("repo", "refresh", plain.repo, code=10)
+        assert re.match(r"Proposed already: [0-9a-f]{12}, waits for a publisher; next: dockseal repo ref", again.err)
         assert "cannot sign as snapshot" in again.err
         told = plain.run("repo", "status", plain.repo, code=13)
         assert "waits for a publisher; next: dockseal repo refresh" in told.out
