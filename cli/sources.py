@@ -33,11 +33,11 @@ def image_from(desk: Desk, source: str, codec: str | None = None) -> Image:
     if chosen.kind is SourceKind.DOCKER_ARCHIVE:
         from trust.oci.archive import read_docker_archive
 
-        return read_docker_archive(path, chosen.name)
+        return read_docker_archive(path, chosen.name, spool_dir=desk.spool_folder())
     if chosen.kind is SourceKind.OCI_ARCHIVE:
         from trust.oci.archive import read_oci_archive
 
-        return read_oci_archive(path, chosen.name)
+        return read_oci_archive(path, chosen.name, spool_dir=desk.spool_folder())
     from trust.oci.archive import read_layout
     from trust.oci.layout import Layout
 

@@ -8,10 +8,10 @@ import gzip
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,10 @@ from tests.oci.samples import (
 )
 from trust.digest import Digest
 from trust.errors import DocksealError, MissingError, TamperedError, UsageError
-from trust.oci.archive import OciArchive, diff_ids_of, read_docker_archive, read_layout, read_oci_archive
-from trust.oci.codec import Codec
+from trust.oci import archive as archives
+from trust.oci import tarball
+from trust.oci.archive import OciArchive, diff_ids_of, read_layout
+from trust.oci.codec import Codec, Density
 from trust.oci.final import image_of, platform_of, put_image
 from trust.oci.image import Image
 from trust.oci.layout import Layout
@@ -67,6 +69,14 @@ def run(*command: str | Path) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def read_docker_archive(path: Path, name: str | None = None) -> Image:
+    return archives.read_docker_archive(path, name, spool_dir=path.parent)
+
+
+def read_oci_archive(path: Path, tag: str | None = None) -> Image:
+    return archives.read_oci_archive(path, tag, spool_dir=path.parent)
 
 
 def contents(image: Image) -> list[bytes]:
@@ -271,7 +281,7 @@ def test_what_is_no_archive_is_said_plainly(tmp_path: Path) -> None:
         (b"hello, world" * 100, UsageError, "is no tar archive"),
         (bz2.compress(good), UsageError, "is compressed with bzip2"),
         (b"\xfd7zXZ\0" + bytes(100), UsageError, "is compressed with xz"),
-        (gzip.compress(b"hello"), UsageError, "is no tar archive"),
+        (gzip.compress(b"hello"), UsageError, "is no tar, plain or with gzip or zstd"),
         (gzip.compress(good)[:-20], TamperedError, "gzip"),
         (gzip.compress(good)[:20], TamperedError, "gzip"),
         (b"\x1f\x8b\x08" + b"\xff" * 50, TamperedError, "gzip"),
@@ -343,10 +353,54 @@ def test_a_full_disk_while_unpacking_names_the_place(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
-        with pytest.raises(DocksealError, match=f"could not write {tempfile.gettempdir()}: File too large"):
-            Tarball.open(path)
+        with pytest.raises(DocksealError, match=f"could not write {tmp_path}: File too large") as caught:
+            Tarball.open(path, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "free some disk space" in (caught.value.hint or "")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gzip", "zstd"])
+def test_an_archive_that_is_a_bomb_is_left_to_the_user(
+    pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.tar.x", pack(tar_of([("zeros", bytes(8 << 20)), *docker_archive_files("one")])))
+    read_docker_archive(path)
+    monkeypatch.setattr(tarball, "UNPACKED_DENSITY", Density(100, 4 << 20))
+    with pytest.raises(TamperedError, match=r"looks like a decompression bomb.* expected at most 100 times") as caught:
+        read_docker_archive(path)
+    assert re.fullmatch(
+        rf"if you trust it, unpack it yourself: (gunzip|unzstd) < {path} > {path}.tar", caught.value.hint or ""
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_room_that_a_compressed_archive_takes_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.tar.gz", gzip.compress(tar_of([("noise", os.urandom(3 << 20))])))
+    monkeypatch.setattr(tarball, "MAX_UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(TamperedError, match="more than 1048576 bytes") as caught:
+        read_docker_archive(path)
+    assert "gunzip" in (caught.value.hint or "")
+
+
+def test_what_is_no_tar_ends_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A file that may grow to one step's size, no more: what came before the error was not kept either."""
+    path = write(tmp_path / "a.tar.gz", gzip.compress(b"x" * (64 << 20)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(UsageError, match="is no tar"):
+            read_docker_archive(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_header_that_cannot_be_ends_the_unpacking(tmp_path: Path) -> None:
+    good = tar_of(docker_archive_files("one"))
+    broken = tarfile.TarInfo("x").tobuf()[:148] + b"0000000\0" + bytes(356)
+    with pytest.raises(TamperedError, match="wrong checksum"):
+        read_docker_archive(write(tmp_path / "a.tar.gz", gzip.compress(good.rstrip(b"\0") + bytes(512) + broken)))
 
 
 def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
@@ -423,7 +477,7 @@ def test_an_oci_archive_is_read_by_tag_and_compressed_too(tmp_path: Path) -> Non
     files = oci_archive_files(APP, annotations={"org.opencontainers.image.ref.name": "v1"})
     path = write(tmp_path / "a.tgz", gzip.compress(tar_of(files)))
     assert read_oci_archive(path, "v1").manifest == APP.manifest
-    assert OciArchive(Tarball.open(path)).get_manifest("v1") == APP.manifest
+    assert OciArchive(Tarball.open(path, tmp_path)).get_manifest("v1") == APP.manifest
     with pytest.raises(MissingError, match="has no image 'v2'") as caught:
         read_oci_archive(path, "v2")
     assert caught.value.hint == "it has v1"
@@ -442,7 +496,7 @@ def test_other_bytes_in_an_oci_archive_are_noticed(tmp_path: Path) -> None:
 
 
 def test_a_config_beyond_the_cap_is_not_read(tmp_path: Path) -> None:
-    archive = OciArchive(Tarball.open(write(tmp_path / "a.tar", tar_of(oci_archive_files(APP)))))
+    archive = OciArchive(Tarball.open(write(tmp_path / "a.tar", tar_of(oci_archive_files(APP))), tmp_path))
     with pytest.raises(TamperedError, match="at most 10 are read"):
         archive.read_blob(APP.blobs[0][0], 10)
 
@@ -468,7 +522,7 @@ def test_an_index_comes_with_the_images_that_are_there(tmp_path: Path) -> None:
 
 
 def test_one_platform_of_an_index(tmp_path: Path) -> None:
-    archive = OciArchive(Tarball.open(index_archive(tmp_path, "amd64", "arm64")))
+    archive = OciArchive(Tarball.open(index_archive(tmp_path, "amd64", "arm64"), tmp_path))
     assert image_of(archive, INDEX.digest, platform="linux/arm64").manifest == ARM.manifest
     with pytest.raises(MissingError, match=r"no image for linux/s390x: it has linux/amd64, linux/arm64"):
         image_of(archive, INDEX.digest, platform="linux/s390x")

@@ -59,15 +59,20 @@ class ArchivedImage:
 # OCI archives
 
 
-def read_oci_archive(path: Path, tag: str | None = None) -> Image:
+def read_oci_archive(path: Path, tag: str | None = None, *, spool_dir: Path) -> Image:
     """An image in a tar file of an OCI layout; without a tag, the only one.
+
+    Args:
+        path: the archive, which may be gzip- or zstd-compressed as a whole.
+        tag: its ``ref.name``; needed where it holds several.
+        spool_dir: where a compressed archive is unpacked to.
 
     Raises:
         MissingError: no such file, tag or blob.
         UsageError: it is no such archive, or has several images and no tag was given.
         TamperedError: it is damaged or hostile.
     """
-    store = OciArchive(Tarball.open(path))
+    store = OciArchive(Tarball.open(path, spool_dir))
     return image_of(store, choose_entry(store.entries, tag, str(path)).digest)
 
 
@@ -153,19 +158,20 @@ def _names_hint(names: list[str]) -> str | None:
 # docker save
 
 
-def read_docker_archive(path: Path, name: str | None = None) -> Image:
+def read_docker_archive(path: Path, name: str | None = None, *, spool_dir: Path) -> Image:
     """An image of a file that ``docker save`` wrote, without a manifest yet; layers are read where they lie.
 
     Args:
         path: the archive, which may be gzip- or zstd-compressed as a whole.
         name: one of its names, or ``@N`` for the Nth image from 0; needed where it holds several.
+        spool_dir: where a compressed archive is unpacked to.
 
     Raises:
         MissingError: no such file or image.
         UsageError: it is no such archive, or has several images and no name was given.
         TamperedError: it is damaged or hostile.
     """
-    archive = Tarball.open(path)
+    archive = Tarball.open(path, spool_dir)
     return docker_image(archive, _choose_image(docker_images(archive), name, str(path)))
 
 

@@ -20,11 +20,21 @@ Packing = Literal["gzip", "zstd", "none"]
 
 STEP_BYTES = 256 << 10
 MAX_LAYER_BYTES = 64 << 30
-"""What one layer may unpack to. Nothing that is unpacked here is kept, so a bomb costs time only."""
-MAX_RATIO = 1100
-RATIO_FLOOR_BYTES = 8 << 30
+"""What one layer may unpack to. Most callers keep nothing of it, and a bomb costs them time only. Two write it to
+their spool folder, and so need the room: a zstd layer on its way into a docker archive, and one compressed anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Density:
+    """From ``floor_bytes`` on, what unpacks to more than ``ratio`` times its bytes is taken for a bomb."""
+
+    ratio: int
+    floor_bytes: int
+
+
+LAYER_DENSITY = Density(1100, 8 << 30)
 """Layers with sparse files are real: DEFLATE packs zeros 1032:1, and such a layer passes up to the cap.
-What is denser can only be zstd (32 749:1 for zeros); it is taken for a bomb once it is past this size."""
+What is denser can only be zstd (32 749:1 for zeros)."""
 MAX_ZSTD_WINDOW_BYTES = 128 << 20
 """``zstd --long`` and ``--ultra -22`` need this much; it bounds what a hostile frame makes us allocate."""
 
@@ -144,11 +154,25 @@ def packing_of(start: bytes) -> Packing:
 
 
 def decompressed(
-    chunks: Iterable[bytes], packing: Packing, *, what: str = "the layer", max_bytes: int = MAX_LAYER_BYTES
+    chunks: Iterable[bytes],
+    packing: Packing,
+    *,
+    what: str = "the layer",
+    max_bytes: int = MAX_LAYER_BYTES,
+    density: Density = LAYER_DENSITY,
+    hint: str | None = None,
 ) -> Iterator[bytes]:
     """Undo a packing, in pieces of at most ``STEP_BYTES`` (as they come for ``none``).
 
     Several gzip members or zstd frames in a row are one stream (RFC 1952 section 2.2, RFC 8878 section 3.1).
+
+    Args:
+        chunks: the packed bytes.
+        packing: what is undone.
+        what: how errors name it.
+        max_bytes: what may come out in all.
+        density: what is taken for a bomb before that.
+        hint: what to do about one that is too large.
 
     Raises:
         TamperedError: damaged, cut short, followed by anything else, or larger than it may be.
@@ -159,11 +183,12 @@ def decompressed(
     for piece in unpack(tally, what):
         size += len(piece)
         if size > max_bytes:
-            raise TamperedError(f"{what} unpacks to more than {max_bytes} bytes, which is the most it may")
-        if size > RATIO_FLOOR_BYTES and size > MAX_RATIO * tally.count:
+            raise TamperedError(f"{what} unpacks to more than {max_bytes} bytes, which is the most it may", hint=hint)
+        if size > density.floor_bytes and size > density.ratio * tally.count:
             raise TamperedError(
-                f"{what} is a decompression bomb: {tally.count} bytes unpack to more than {size}, "
-                f"expected at most {MAX_RATIO} times"
+                f"{what} looks like a decompression bomb: {tally.count} bytes unpack to more than {size}, "
+                f"expected at most {density.ratio} times",
+                hint=hint,
             )
         yield piece
 

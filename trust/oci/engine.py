@@ -321,7 +321,7 @@ class _Export:
     def _fetch(self) -> Image:
         path = self.engine.export(str(self.info.id), self.spool_dir)  # by id: the name may move meanwhile
         try:
-            image = read_docker_archive(path, None)
+            image = read_docker_archive(path, spool_dir=self.spool_dir)
         finally:
             path.unlink()  # the image reads from the open file
         if diff_ids_of(image.config) != self.info.diff_ids:

@@ -36,7 +36,7 @@ def load_archive(
         path: the archive.
         local: where they go.
         codec: how layers that are plain tars are compressed.
-        spool_dir: where they are while they are.
+        spool_dir: where they are while they are; also where a compressed archive is unpacked to.
         name: for an archive with one image that has no full name of its own.
 
     Returns:
@@ -48,7 +48,7 @@ def load_archive(
         TamperedError: it is damaged or hostile.
         DocksealError: the disk is full.
     """
-    archive = Tarball.open(path)
+    archive = Tarball.open(path, spool_dir)
     names: list[Reference] = []
     if DOCKER_MANIFEST_FILE in archive:  # docker writes both, and its own form is the one that it reads
         entries = docker_images(archive)

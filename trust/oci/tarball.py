@@ -11,16 +11,18 @@ import os
 import posixpath
 import tempfile
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from trust.digest import CHUNK_BYTES
 from trust.errors import MissingError, TamperedError, UsageError
-from trust.oci.codec import decompressed, packing_of
+from trust.oci.codec import Density, decompressed, packing_of
 from trust.oci.folder import mapped_errors
+from trust.oci.tarcheck import TarCheck
 
 if TYPE_CHECKING:
     import tarfile
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from typing_extensions import Buffer
 
@@ -28,10 +30,15 @@ if TYPE_CHECKING:
 
 MAX_MEMBERS = 1 << 14
 """``docker save`` writes four to a layer."""
+MAX_UNPACKED_BYTES = 32 << 30
+"""What a compressed archive may unpack to, since that is kept while it is read."""
+UNPACKED_DENSITY = Density(100, 256 << 20)
+"""Layers are packed 2:1 to 4:1. An archive that is denser and large may be real, but it is the user who decides so."""
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_READS = 8 * MAX_MEMBERS
 _MAX_LINKS = 8
 _OTHER_MAGICS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_UNPACKERS = {"gzip": "gunzip", "zstd": "unzstd"}
 
 
 class Tarball:
@@ -48,13 +55,17 @@ class Tarball:
         weakref.finalize(self, os.close, descriptor)
 
     @classmethod
-    def open(cls, path: Path) -> Tarball:
+    def open(cls, path: Path, spool_dir: Path) -> Tarball:
         """Open an archive, which may be compressed as a whole: it is then unpacked to a temporary file.
+
+        Args:
+            path: the archive.
+            spool_dir: where the temporary file is; it has no name, so nothing can leave it behind.
 
         Raises:
             MissingError: there is no such file.
             UsageError: it is no tar archive.
-            TamperedError: it is damaged, or unpacks to more than is allowed.
+            TamperedError: it is damaged, or unpacks to more than ``MAX_UNPACKED_BYTES`` or ``UNPACKED_DENSITY`` allow.
             DocksealError: the disk is full.
         """
         with mapped_errors(path):
@@ -63,7 +74,7 @@ class Tarball:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with mapped_errors(path):
-                descriptor = _unpacked(descriptor, path)
+                descriptor = _unpacked(descriptor, path, spool_dir)
                 members, twice = _scan(descriptor, path)
         except BaseException:
             os.close(descriptor)
@@ -215,7 +226,7 @@ def _check_member(member: tarfile.TarInfo, archive_size: int, path: Path) -> Non
         raise TamperedError(f"{path} is cut short: {member.name!r} would end at byte {end} of {archive_size}")
 
 
-def _unpacked(descriptor: int, path: Path) -> int:
+def _unpacked(descriptor: int, path: Path, spool_dir: Path) -> int:
     """``descriptor`` itself, or in exchange one of a temporary file with the unpacked bytes."""
     magic = os.pread(descriptor, 8, 0)
     for start, name in _OTHER_MAGICS.items():
@@ -224,14 +235,27 @@ def _unpacked(descriptor: int, path: Path) -> int:
     packing = packing_of(magic)
     if packing == "none":
         return descriptor
-    with mapped_errors(Path(tempfile.gettempdir())):
-        spool, spool_name = tempfile.mkstemp(prefix="dockseal-")
-        try:
-            os.unlink(spool_name)  # noqa: PTH108 - it has no name from here on, and so needs no cleaning up
-            with os.fdopen(os.dup(descriptor), "rb") as packed, os.fdopen(os.dup(spool), "wb") as out:
-                out.writelines(decompressed(iter(lambda: packed.read(CHUNK_BYTES), b""), packing, what=str(path)))
-        except BaseException:
-            os.close(spool)
-            raise
+    with mapped_errors(spool_dir), tempfile.TemporaryFile(dir=spool_dir, prefix="archive-") as spool:
+        with os.fdopen(os.dup(descriptor), "rb") as packed:
+            chunks = decompressed(
+                iter(lambda: packed.read(CHUNK_BYTES), b""),
+                packing,
+                what=str(path),
+                max_bytes=MAX_UNPACKED_BYTES,
+                density=UNPACKED_DENSITY,
+                hint=f"if you trust it, unpack it yourself: {_UNPACKERS[packing]} < {path} > {path}.tar",
+            )
+            spool.writelines(_checked(chunks, path))
+            spool.flush()
+        unpacked = os.dup(spool.fileno())
     os.close(descriptor)
-    return spool
+    return unpacked
+
+
+def _checked(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
+    """Pass on what can belong to a tar: what is none ends at its first header, not when the disk is full."""
+    check = TarCheck(str(path))
+    for chunk in chunks:
+        check.feed(chunk)
+        yield chunk
+    check.finish()
