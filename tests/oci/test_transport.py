@@ -7,7 +7,8 @@ import socket
 import ssl
 import subprocess
 import threading
-from contextlib import closing, contextmanager
+import time
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
@@ -221,6 +222,83 @@ def test_a_registry_may_take_its_time_where_it_has_much_to_do(registry: FaultyRe
     registry.fail("GET", "/v2/", Hang(0.3))
     transport = Transport(registry.host, sleep=clock.sleep, timeouts=Timeouts(1, 0.1))
     assert transport.send(Call("GET", "/v2/", answer_seconds=5)).ok
+
+
+def test_a_registry_that_hangs_is_asked_twice_and_no_more(registry: FaultyRegistry, clock: Clock) -> None:
+    registry.fail("GET", "/v2/", Hang(), times=None)
+    transport = Transport(registry.host, sleep=clock.sleep, timeouts=Timeouts(1, 0.1))
+    with pytest.raises(UnreachableError, match=r"no answer within 0\.1 s \(2 attempts\)"):
+        transport.send(LIST)
+    assert len(registry.requests) == 2
+
+
+def test_a_hanging_registry_may_recover(registry: FaultyRegistry, clock: Clock) -> None:
+    registry.fail("GET", "/v2/", Hang())
+    assert Transport(registry.host, sleep=clock.sleep, timeouts=Timeouts(1, 0.1)).send(LIST).ok
+
+
+@pytest.mark.parametrize("status", [302, 401])
+def test_all_that_one_request_takes_is_bounded(registry: FaultyRegistry, status: int) -> None:
+    """Each answer comes before its own limit; redirects and tokens add up."""
+
+    def slowly(response: Response) -> Response:
+        time.sleep(0.2)
+        return response if response.status == 401 else Response(302, {"Location": "/v2/"})
+
+    registry.bearer = status == 401
+    registry.fail("GET", "/v2/", Alter(slowly), times=None)
+    registry.fail("GET", "/token", Hang(0.2), times=None)
+    transport = Transport(registry.host, timeouts=Timeouts(1, 5, small=0.3))
+    start = time.monotonic()
+    with pytest.raises(UnreachableError, match=r"no answer within|took too long to get there"):
+        transport.send(LIST)
+    assert time.monotonic() - start < 1.5
+
+
+def test_the_waits_that_a_busy_registry_asks_for_do_not_count(registry: FaultyRegistry, clock: Clock) -> None:
+    registry.fail("GET", "/v2/", Status(429, b"slow down", {"Retry-After": "60"}), times=4)
+    transport = Transport(registry.host, sleep=clock.sleep, monotonic=clock.monotonic)
+    assert transport.send(LIST).ok
+    assert sum(clock.naps) == 240
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_headers_that_drip_are_given_up(encrypted: bool, clock: Clock, tls: ssl.SSLContext, tmp_path: Path) -> None:
+    """Each byte comes before the time limit of a read, and there is always one more."""
+    with dripping(tls if encrypted else None) as host:
+        folders = (trust_it(tmp_path, host),) if encrypted else ()
+        transport = Transport(host, sleep=clock.sleep, timeouts=Timeouts(1, 0.3), certs_folders=folders)
+        start = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"no answer within 0\.3 s \(2 attempts\)"):
+            transport.send(PING)
+        assert time.monotonic() - start < 3
+
+
+@contextmanager
+def dripping(context: ssl.SSLContext | None) -> Iterator[str]:
+    """Answer every connection with headers that do not end."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        secured = connection if context is None else context.wrap_socket(connection, server_side=True)
+        with suppress(OSError), secured as answer:
+            answer.recv(65536)
+            answer.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not over.wait(0.02):
+                answer.sendall(b"x")
+
+    def run() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"localhost:{server.getsockname()[1]}"
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_a_body_that_drips_is_given_up(registry: FaultyRegistry) -> None:

@@ -8,12 +8,14 @@ Redirects, retries and authorization are here, each bounded.
 from __future__ import annotations
 
 import contextlib
+import math
+import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 """The longest silence of a registry."""
+SMALL_SECONDS = 90
+"""The longest that a request without a blob may take, attempts, redirects and all. The waits between attempts do not
+count: a registry that is busy says how long they shall be."""
 MIN_BYTES_PER_SECOND = 8 << 10
 """A body that comes slower on average than this, after ``READ_SECONDS``, counts as silence."""
 SEND_BYTES = 512 << 10
@@ -57,10 +62,11 @@ _UNAUTHORIZED = 401
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds until a connection stands, and of silence on it."""
+    """Seconds until a connection stands, of silence on it, and of a request without a blob in all."""
 
     connect: float = CONNECT_SECONDS
     read: float = READ_SECONDS
+    small: float = SMALL_SECONDS
 
 
 @dataclass(slots=True)
@@ -93,9 +99,11 @@ class Answer:
             data = self.raw.read1(READ_BYTES, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             # ValueError: http.client's for a chunk size that is no number
-            raise TransientError(f"{wire.redact(self.url)}: the answer broke off: {_reason(error)}") from error
+            silent = isinstance(error, (urllib3.exceptions.ReadTimeoutError, TimeoutError))
+            message = f"{wire.redact(self.url)}: the answer broke off: {_reason(error)}"
+            raise TransientError(message, silent=silent) from error
         if self.deadline(len(data)):
-            raise TransientError(f"{wire.redact(self.url)}: the answer came too slowly")
+            raise TransientError(f"{wire.redact(self.url)}: the answer came too slowly", silent=True)
         return data
 
     def read(self, max_bytes: int, *, strict: bool) -> bytes:
@@ -201,14 +209,18 @@ class Transport:
             DeniedError: the token server refused.
             TamperedError: the body is longer than ``call.max_bytes``.
         """
-        if not call.retry:
-            return self._authorized(call)
-        backoff = self.backoff()
+        return self._patiently(call, self._authorized) if call.retry else self._authorized(call)
+
+    def _patiently(self, call: Call, attempt: Callable[[Call], Answer]) -> Answer:
+        """Make attempts until one succeeds, or they have taken too long or too many."""
+        backoff, left = self.backoff(), self._timeouts.small if call.is_small else math.inf
         while True:
+            start = self._monotonic()
             try:
-                return self._authorized(call)
+                return attempt(replace(call, deadline=start + left))
             except TransientError as problem:
-                backoff.wait(problem)
+                left -= self._monotonic() - start
+                backoff.wait(problem, last=left <= 0)
 
     def _authorized(self, call: Call) -> Answer:
         """One attempt, repeated with a (new) token where the registry asks for one."""
@@ -258,8 +270,8 @@ class Transport:
                 data = call.body if isinstance(call.body, bytes) else b""
                 request.body = data
                 request.headers["Content-Length"] = str(len(data))
-            raw = self._send(request, call.answer_seconds)
-        slow = _Slowness(self._monotonic, self._timeouts.read)
+            raw = self._send(request, call)
+        slow = _Slowness(self._monotonic, self._timeouts.read, call.deadline)
         answer = Answer(raw.status_code, url, raw.headers, raw.raw, slow)
         self._date = raw.headers.get("Date", self._date)
         if call.stream and answer.ok:
@@ -269,9 +281,12 @@ class Transport:
             answer.body = answer.read(cap, strict=answer.ok)
         return answer
 
-    def _send(self, request: requests.PreparedRequest, answer_seconds: float) -> requests.Response:
+    def _send(self, request: requests.PreparedRequest, call: Call) -> requests.Response:
         url = request.url or ""
-        timeout = (self._timeouts.connect, self._timeouts.read + answer_seconds)
+        left = call.deadline - self._monotonic()
+        if left <= 0:
+            raise TransientError(f"{request.method} {wire.redact(url)}: it took too long to get there", silent=True)
+        timeout = (min(self._timeouts.connect, left), min(self._timeouts.read + call.answer_seconds, left))
         host = urlsplit(url).hostname or ""
         proxies: dict[str, str] = {} if wire.is_loopback(host) else get_environ_proxies(url)
         try:
@@ -285,7 +300,8 @@ class Transport:
             ) from error
         except requests.exceptions.Timeout as error:
             seconds = timeout[0] if isinstance(error, requests.exceptions.ConnectTimeout) else timeout[1]
-            raise TransientError(f"{request.method} {wire.redact(url)}: no answer within {seconds:g} s") from error
+            message = f"{request.method} {wire.redact(url)}: no answer within {seconds:.3g} s"
+            raise TransientError(message, silent=True) from error
         except requests.exceptions.ConnectionError as error:
             connected = not any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _causes(error))
             message = f"{request.method} {wire.redact(url)}: {_reason(error)}"
@@ -312,15 +328,14 @@ class Transport:
         """Ask the token server. Credentials go to the host of its URL and no other."""
         call = Call(method, url, body=form)
         others = {name: value for name, value in headers.items() if name != "Authorization"}
-        backoff = self.backoff()
-        while True:
-            try:
-                answer = self._redirected(call, url, others, headers.get("Authorization"))
-                self._raise_temporary(method, answer)
-            except TransientError as problem:
-                backoff.wait(problem)
-            else:
-                return answer.status, answer.body
+
+        def attempt(call: Call) -> Answer:
+            answer = self._redirected(call, url, others, headers.get("Authorization"))
+            self._raise_temporary(method, answer)
+            return answer
+
+        answer = self._patiently(call, attempt)
+        return answer.status, answer.body
 
     def _raise_temporary(self, method: str, answer: Answer) -> None:
         if answer.status not in _TEMPORARY:
@@ -364,6 +379,12 @@ class _Adapter(HTTPAdapter):
         self._make_context = cache(make_context)
         super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE)
 
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
+        """The pool for a request, whose connections wait for headers as a whole."""
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
+        pool.ConnectionCls = _HTTPS if pool.scheme == "https" else _HTTP
+        return pool
+
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
@@ -376,18 +397,51 @@ class _Adapter(HTTPAdapter):
         """Nothing to add: the context verifies, and requests would load its bundle for every connection."""
 
 
-class _Slowness:
-    """Whether a body comes slower than ``MIN_BYTES_PER_SECOND`` after the first ``grace`` seconds."""
+class _Prompt(urllib3.connection.HTTPConnection):
+    """Headers that drip count as silence: each byte would start the socket's time limit anew."""
 
-    def __init__(self, monotonic: Callable[[], float], grace: float) -> None:
+    def getresponse(self) -> Any:
+        """The answer, its headers read."""
+        late, connection = threading.Event(), self.sock
+
+        def end() -> None:
+            late.set()
+            with contextlib.suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
+        watch = threading.Timer(cast("float", self.timeout), end)
+        watch.daemon = True
+        watch.start()
+        try:
+            return super().getresponse()
+        finally:
+            watch.cancel()
+            if late.is_set():  # what was made of a part of the headers means nothing
+                raise TimeoutError
+
+
+class _HTTP(_Prompt):
+    pass
+
+
+class _HTTPS(_Prompt, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _Slowness:
+    """Whether a body comes slower than ``MIN_BYTES_PER_SECOND`` after ``grace`` seconds, or after its deadline."""
+
+    def __init__(self, monotonic: Callable[[], float], grace: float, deadline: float) -> None:
         self._monotonic = monotonic
         self._start = monotonic()
         self._grace = grace
+        self._deadline = deadline
         self._size = 0
 
     def __call__(self, size: int) -> bool:
         self._size += size
-        return self._monotonic() - self._start > self._grace + self._size / MIN_BYTES_PER_SECOND
+        late = self._start + self._grace + self._size / MIN_BYTES_PER_SECOND
+        return self._monotonic() > min(late, self._deadline)
 
 
 def user_agent() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -65,6 +66,7 @@ class Call:
         stream: leave a successful answer's body unread, for the caller.
         retry: try again after a failure that may pass; without it TransientError is raised at once.
         answer_seconds: how long the answer may take, where the registry has a lot to do first.
+        deadline: when all of it must be over, by the transport's clock, which sets it.
     """
 
     method: str
@@ -76,6 +78,12 @@ class Call:
     stream: bool = False
     retry: bool = True
     answer_seconds: float = 0
+    deadline: float = math.inf
+
+    @property
+    def is_small(self) -> bool:
+        """Whether neither way a blob's bytes are moved: such a call is over soon, or fails."""
+        return not self.stream and not isinstance(self.body, Body)
 
 
 @dataclass(frozen=True, slots=True)
