@@ -47,6 +47,18 @@ def zst(data: bytes, *, level: int = 1, checksum: bool = True) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_checksum=checksum).compress(data)
 
 
+def zst_sized(data: bytes, window_log: int) -> bytes:
+    """In a single segment: the content's size is the window's."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def zst_streamed(data: bytes, window_log: int) -> bytes:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return compressor.compress(data) + compressor.flush()
+
+
 def pieces(data: bytes, size: int) -> Iterable[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
@@ -271,20 +283,40 @@ class TestCompressLayer:
         assert largest <= codecs.STEP_BYTES
 
 
-@pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
-def test_memory_does_not_grow_with_the_layer(codec: str, tmp_path: Path) -> None:
+def peak_kib(source: Path, spool: Path, codec: str) -> int:
+    """The largest resident set of a process that compresses this layer."""
     script = (
         "import sys; from pathlib import Path; from trust.oci.layer import *\n"
         "source, spool = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "compress_layer(lambda: source.open('rb'), Codec.parse(sys.argv[3]), spool, expected_diff_id=None).close()\n"
         "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"  # ru_maxrss is the parent's
     )
+    command = [sys.executable, "-c", script, str(source), str(spool), codec]
+    return int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
+def test_memory_does_not_grow_with_the_layer(codec: str, tmp_path: Path) -> None:
     source = tmp_path / "sparse.tar"
     with source.open("wb") as file:
         file.truncate(512 << 20)
-    command = [sys.executable, "-c", script, str(source), str(tmp_path), codec]
-    peak_kib = int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout)
-    assert peak_kib < 60 << 10
+    assert peak_kib(source, tmp_path, codec) < 60 << 10
+
+
+def test_the_largest_zstd_window_leaves_room_for_a_push(tmp_path: Path) -> None:
+    """A push takes 60 MB without it, and 100 MB are promised."""
+    source = tmp_path / "layer.zst"
+    source.write_bytes(zst_streamed(NOISE * 16, 25))
+    assert peak_kib(source, tmp_path, "gzip") < (24 + 32 + 6) << 10
+
+
+@pytest.mark.parametrize("pack", [zst_streamed, zst_sized])
+def test_a_larger_zstd_window_is_refused_with_its_size_and_what_to_do(pack: Callable[[bytes, int], bytes]) -> None:
+    data = bytes(33 << 20)
+    assert undone(pack(data[: 32 << 20], 25), "zstd") == data[: 32 << 20]
+    with pytest.raises(TamperedError, match=r"zstd window of \d{8} bytes: expected at most 33554432") as caught:
+        undone(pack(data, 26), "zstd")
+    assert caught.value.hint == "compress it again, with zstd -19 or less and without --long"
 
 
 class TestDecompressed:
@@ -337,7 +369,7 @@ class TestDecompressed:
             pytest.param(ZST + ZST[:100], "zstd", "cut short", id="zstd with half a frame behind it"),
             pytest.param(ZST[:-1] + b"?", "zstd", "no valid zstd", id="zstd with a wrong checksum"),
             pytest.param(b"\x50\x2a\x4d\x18\xff\xff\xff\xff", "zstd", "cut short", id="a skippable frame of 4 GiB"),
-            pytest.param(b"\x28\xb5\x2f\xfd\x00\xf8\x01\x00\x00", "zstd", "no valid zstd", id="a window of exabytes"),
+            pytest.param(b"\x28\xb5\x2f\xfd\x00\xf8\x01\x00\x00", "zstd", "window of 2199", id="terabytes"),
             pytest.param(b"\x28\xb5\x2f\xfd\x20\x01\x07\x00\x00", "zstd", "no valid zstd", id="a reserved block type"),
         ],
     )  # fmt: skip

@@ -35,8 +35,9 @@ class Density:
 LAYER_DENSITY = Density(1100, 8 << 30)
 """Layers with sparse files are real: DEFLATE packs zeros 1032:1, and such a layer passes up to the cap.
 What is denser can only be zstd (32 749:1 for zeros)."""
-MAX_ZSTD_WINDOW_BYTES = 128 << 20
-"""``zstd --long`` and ``--ultra -22`` need this much; it bounds what a hostile frame makes us allocate."""
+MAX_ZSTD_WINDOW_BYTES = 32 << 20
+"""A frame's window is held in memory. ``zstd -19`` has 8 MiB and container builders at most this; ``--long`` and
+``--ultra`` from 21 on have more, with which one layer would take a push past 100 MB."""
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -275,7 +276,14 @@ def _frame_parts(cursor: _Cursor, magic: bytes, what: str) -> Iterator[bytes]:
     single_segment, has_checksum = flags[0] >> 5 & 1, flags[0] >> 2 & 1
     content_size_bytes = (single_segment, 2, 4, 8)[flags[0] >> 6]
     dictionary_id_bytes = (0, 1, 2, 4)[flags[0] & 3]
-    yield magic + flags + cursor.take(1 - single_segment + dictionary_id_bytes + content_size_bytes)
+    fields = cursor.take(1 - single_segment + dictionary_id_bytes + content_size_bytes)
+    window = int.from_bytes(fields[dictionary_id_bytes:], "little") if single_segment else _window(fields[0])
+    if window > MAX_ZSTD_WINDOW_BYTES:
+        raise TamperedError(
+            f"{what} needs a zstd window of {window} bytes: expected at most {MAX_ZSTD_WINDOW_BYTES}",
+            hint="compress it again, with zstd -19 or less and without --long",
+        )
+    yield magic + flags + fields
     last = False
     while not last:
         header = cursor.take(3)
@@ -284,6 +292,12 @@ def _frame_parts(cursor: _Cursor, magic: bytes, what: str) -> Iterator[bytes]:
         yield header + cursor.take(1 if kind == 1 else size)  # a run-length block holds one byte
     if has_checksum:
         yield cursor.take(4)
+
+
+def _window(descriptor: int) -> int:
+    """Bytes of a frame's window (RFC 8878 section 3.1.1.1.2)."""
+    base = 1 << (10 + (descriptor >> 3))
+    return base + (base >> 3) * (descriptor & 7)
 
 
 class _Cursor:
