@@ -793,6 +793,60 @@ def test_a_head_that_is_refused_is_settled_by_a_get(server: FaultyRegistry, app:
     assert not app.has_blob(Digest.of(b"other"))
 
 
+@pytest.mark.parametrize("method", ["HEAD", "*"])
+def test_a_web_page_does_not_mean_that_a_blob_or_manifest_is_there(
+    server: FaultyRegistry, app: Registry, method: str
+) -> None:
+    """A captive portal or a proxy answers 200 to everything."""
+    fill(server)
+    server.fail(method, "/(blobs|manifests)/sha256", HTML, times=None)
+    with pytest.raises(UnreachableError, match="answered with a web page"):
+        app.put_blob(LAYER, never)
+    if method == "*":
+        with pytest.raises(UnreachableError, match="answered with a web page"):
+            app.has_manifest(MANIFEST.digest)
+    else:
+        assert app.has_manifest(MANIFEST.digest), "the GET told"
+    assert server.writes == ()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "7"},
+        {"Transfer-Encoding": "chunked"},
+        {"Content-Length": "0", "Docker-Content-Digest": str(LAYER.digest)},
+    ],
+    ids=["another length", "neither length nor digest", "the digest with another length"],
+)
+def test_a_success_that_is_not_about_the_blob_does_not_spare_the_upload(
+    server: FaultyRegistry, app: Registry, headers: dict[str, str]
+) -> None:
+    fill(server)
+    server.fail("HEAD", "/blobs/", Alter(lambda _: Response(200, headers)))
+    assert put(app) == Placed(Outcome.PUSHED)
+
+
+@pytest.mark.parametrize("kept", ["Content-Length", "Docker-Content-Digest"])
+def test_length_or_digest_alone_tell_that_a_blob_is_there(server: FaultyRegistry, app: Registry, kept: str) -> None:
+    fill(server)
+    headers = {"Content-Length": str(LAYER.size), "Docker-Content-Digest": str(LAYER.digest)}
+    others = {} if kept == "Content-Length" else {"Transfer-Encoding": "chunked"}
+    server.fail("HEAD", "/blobs/", Alter(lambda _: Response(200, {kept: headers[kept], **others})))
+    assert app.put_blob(LAYER, never) == Placed(Outcome.EXISTS)
+
+
+def test_another_digest_than_the_one_that_was_looked_for_is_tampered_with(
+    server: FaultyRegistry, app: Registry
+) -> None:
+    fill(server)
+    wrong = with_headers(Docker_Content_Digest=str(Digest.of(b"other")))
+    server.fail("HEAD", "/(blobs|manifests)/", wrong, times=None)
+    for look in (lambda: app.put_blob(LAYER, never), lambda: app.has_manifest(MANIFEST.digest)):
+        with pytest.raises(TamperedError, match="answered with the digest"):
+            look()
+
+
 def test_a_refused_session_is_told(server: FaultyRegistry, app: Registry) -> None:
     server.fail("POST", UPLOADS, Status(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"create it"}]}'))
     with pytest.raises(MissingError, match="create it") as caught:

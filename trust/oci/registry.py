@@ -91,14 +91,13 @@ class Registry:
         answer = self._get_manifest(reference)
         if answer is None:
             raise MissingError(f"{self._named(reference)} does not exist")
-        content_type = answer.headers.get("Content-Type")
-        if content_type and "html" in content_type.lower():
+        if _is_html(answer):
             raise self._web_page(answer)
         expected = str(reference) if isinstance(reference, Digest) else str(Digest.of(answer.body))
         if isinstance(reference, Digest) and (found := Digest.of(answer.body)) != reference:
             raise TamperedError(f"{self._named(reference)}: the registry sent a manifest with the digest {found}")
         check_digest_header(answer, expected)
-        return Manifest.parse(answer.body, content_type)
+        return Manifest.parse(answer.body, answer.headers.get("Content-Type"))
 
     def resolve(self, tag: Tag) -> Digest | None:
         """The digest that the tag points at now, or None; one HEAD where the registry tells the digest."""
@@ -115,16 +114,23 @@ class Registry:
                 ) from error
         # no digest (ECR), or a refusal, which a HEAD does not explain
         body = self._get_manifest(tag)
-        if body is not None and "html" in body.headers.get("Content-Type", "").lower():
+        if body is not None and _is_html(body):
             raise self._web_page(body)
         return None if body is None else Digest.of(body.body)
 
     def has_manifest(self, digest: Digest) -> bool:
         """Whether the manifest is there."""
         answer = self._transport.send(self._manifest_call("HEAD", digest))
-        if answer.ok or answer.status == _NOT_FOUND:
-            return answer.ok
-        return self._get_manifest(digest) is not None
+        if answer.status == _NOT_FOUND:
+            return False
+        if answer.ok and answer.headers.get("Docker-Content-Digest"):
+            check_digest_header(answer, str(digest))
+            return True
+        # no digest (ECR), a refusal, which a HEAD does not explain, or no registry at all
+        try:
+            return bool(self.get_manifest(digest))
+        except MissingError:
+            return False
 
     def put_manifest(self, manifest: Manifest, tag: Tag | None = None) -> None:
         """Store it by digest, or under a tag. What it refers to must be there.
@@ -209,7 +215,7 @@ class Registry:
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the blob is there; asks the registry each time."""
-        return self._look(digest, self._pull)
+        return self._look(digest, None, self._pull)
 
     def put_blob(
         self,
@@ -278,7 +284,7 @@ class Registry:
             if digest in self._here:
                 return Placed(Outcome.EXISTS)
         # The right to push is asked for here, so that a refusal comes before the bytes.
-        if self._look(digest, self._push):
+        if self._look(digest, descriptor.size, self._push):
             return Placed(Outcome.EXISTS)
         sources = [source for source in dict.fromkeys(mount_from) if source != self._repository.path]
         for source in sources[:MAX_MOUNT_SOURCES]:
@@ -303,7 +309,7 @@ class Registry:
             open_=open_,
             sent=sent,
             failed=lambda answer: self._error(answer, self.name),
-            is_there=lambda: self._look(descriptor.digest, self._push),
+            is_there=lambda: self._look(descriptor.digest, descriptor.size, self._push),
             location=session,
         ).run()
 
@@ -325,16 +331,28 @@ class Registry:
             return False, wire.upload_url(answer.headers.get("Location"), answer.url, self._transport.url)
         return False, None
 
-    def _look(self, digest: Digest, scopes: tuple[str, ...]) -> bool:
+    def _look(self, digest: Digest, size: int | None, scopes: tuple[str, ...]) -> bool:
+        """Whether the blob is there, as far as an answer without its bytes can tell; ``size`` where it is known."""
         answer = self._transport.send(self._blob_call("HEAD", digest, scopes))
         if not answer.ok and answer.status != _NOT_FOUND:  # a HEAD does not say why
             with self._transport.send(self._blob_call("GET", digest, scopes, stream=True)) as answer:
                 if not answer.ok and answer.status != _NOT_FOUND:
                     raise self._error(answer, f"{self.name}@{digest}")
+        found = answer.ok and self._is_about(answer, digest, size)
         with self._lock:
-            (self._here.add if answer.ok else self._here.discard)(digest)
+            (self._here.add if found else self._here.discard)(digest)
             self._absent.pop(digest, None)
-        return answer.ok
+        return found
+
+    def _is_about(self, answer: Answer, digest: Digest, size: int | None) -> bool:
+        """Whether a success is about this blob: portals and proxies answer 200 to everything."""
+        if _is_html(answer):
+            raise self._web_page(answer)
+        check_digest_header(answer, str(digest))
+        length = answer.headers.get("Content-Length")
+        if size is None or length is None:
+            return size is None or "Docker-Content-Digest" in answer.headers
+        return length.strip() == str(size)
 
     def _blob_lock(self, digest: Digest) -> threading.Lock:
         with self._lock:
@@ -364,7 +382,7 @@ class Registry:
             return False
 
     def _read_tags(self, answer: Answer) -> list[object]:
-        if "html" in answer.headers.get("Content-Type", "").lower():
+        if _is_html(answer):
             raise self._web_page(answer)
         page = strictjson.loads_object(answer.body, f"the tag list of {self.name}").get("tags")
         if page is None:  # registry:2, when the last tag is gone
@@ -410,6 +428,10 @@ class Registry:
             name = path.removeprefix("library/")
             return f"docker.io/library belongs to Docker: dockseal tag {name} YOU/{name}, then push YOU/{name}"
         return login_hint(registry)
+
+
+def _is_html(answer: Answer) -> bool:
+    return "html" in answer.headers.get("Content-Type", "").lower()
 
 
 def _is_tag(entry: object) -> TypeGuard[Tag]:
