@@ -20,7 +20,8 @@ TRUST_TAG_PREFIX = "_trust"
 MAX_NAME_LENGTH = 255
 
 _DOMAIN_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?\Z")
+_DOMAIN = re.compile(rf"(?:{_DOMAIN_LABEL}(?:\.{_DOMAIN_LABEL})*|\[[0-9a-fA-F:]+\])(?::([0-9]{{1,5}}))?\Z")
+_PORTS = range(1, 1 << 16)
 _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
@@ -158,8 +159,11 @@ def _parse_name(name: str, text: str) -> Repository:
         registry = DEFAULT_REGISTRY
     if registry == DEFAULT_REGISTRY and path and "/" not in path:
         path = f"library/{path}"
-    if not _DOMAIN.match(registry):
+    domain = _DOMAIN.match(registry)
+    if domain is None:
         raise UsageError(f"invalid name {text[:300]!r}: {registry!r} is no registry host")
+    if domain[1] is not None and int(domain[1]) not in _PORTS:
+        raise UsageError(f"invalid name {text[:300]!r}: {domain[1]} is no port, expected {_PORTS[0]} to {_PORTS[-1]}")
     if path != path.lower():
         raise UsageError(
             f"invalid name {text[:300]!r}: a repository name must be lowercase",
