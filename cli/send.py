@@ -70,7 +70,7 @@ def push(
       dockseal push --from docker-archive:app.tar ghcr.io/acme/app:v1
       dockseal push --disable-content-trust localhost:5000/scratch:dev
     """
-    from trust.oci.reference import check_image_tag
+    from trust.oci.reference import check_new_tag
     from trust.oci.source import StoreName
 
     desk = Desk(passphrase_file=passphrase_file)
@@ -79,7 +79,7 @@ def push(
         raise UsageError(f"{name} names a digest: expected NAME or NAME:TAG, a push makes the digest")
     if disable_content_trust and (signer or annotation):
         raise UsageError("--signer and --annotation need content trust, which --disable-content-trust switches off")
-    tags = _all_tags(desk, asked, source) if all_tags else [check_image_tag(asked.tag or "latest")]
+    tags = _all_tags(desk, asked, source) if all_tags else [check_new_tag(asked.tag or "latest")]
     store = desk.store(asked, as_name)
     trust = TrustOptions(trust_on_first_use, root, as_name)
     job = _Push(

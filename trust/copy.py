@@ -13,6 +13,7 @@ from trust.digest import Digest
 from trust.errors import ConflictError, MissingError, UnsignedError
 from trust.heads import continues
 from trust.oci.final import image_of
+from trust.oci.reference import check_new_tag
 from trust.pins import Pin
 from trust.read import Reader
 from trust.states import announce, point, read_pointer
@@ -45,10 +46,13 @@ def copy(source: Store, target: Store, tag: str | None, machine: Machine, upload
 
     Raises:
         UnsignedError: the tag is not signed, or nothing is.
+        UsageError: a tag may not be made.
         ConflictError: the target has trust data of its own that the source's does not continue.
         DocksealError: the source's trust data is not trusted: the verdict.
     """
     trusted = Reader(source, machine).read(tag)
+    for name in trusted.verified.tags if tag is None else (tag,):
+        check_new_tag(name)
     pin = _pin_of_copy(target, trusted)
     standing = _standing(target, machine, pin, trusted.verified)
     images, missing = _images(source, trusted.verified, tag, target, uploads)

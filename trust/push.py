@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trust.errors import MissingError
-from trust.oci.reference import check_image_tag
+from trust.oci.reference import check_new_tag
 from trust.upload import begun_upload, known_manifest, upload_image
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
         UnsignedError, KeyUnavailableError: it cannot be signed; nothing was sent.
         ConflictError: another writer was faster; the tag was not moved.
     """
-    check_image_tag(tag)
+    check_new_tag(tag)
     with begun_upload(store, image, uploads) as upload:
         signer.check(tag, known_manifest(image, uploads))  # refusals come before the first request of the upload
         manifest = upload.finish()
@@ -62,7 +62,7 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
 
 def push_unsigned(store: Store, tag: str, image: Image, uploads: Uploads, *, on_pushed: Pushed) -> Manifest:
     """Upload an image and move its tag, signing nothing and touching no trust data."""
-    check_image_tag(tag)
+    check_new_tag(tag)
     manifest = upload_image(store, image, uploads)
     on_pushed(manifest)
     store.put_manifest(manifest, tag)

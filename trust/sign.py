@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trust.digest import Digest
 from trust.errors import UnsignedError, UsageError
 from trust.oci.manifest import OCI_MANIFEST
-from trust.oci.reference import check_image_tag
+from trust.oci.reference import check_new_tag
 from trust.tuf.proposed import Proposed
 from trust.tuf.roles import Target, parse_rfc3339, rfc3339
 
@@ -172,7 +172,7 @@ def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> 
         MissingError: the store has no such manifest.
         UnsignedError, KeyUnavailableError, ConflictError: see :meth:`TagSigner.sign`.
     """
-    check_image_tag(tag)
+    check_new_tag(tag)
     manifest = store.get_manifest(reference)
     signed = signer.sign(tag, manifest)
     if signed.state is not None and reference != tag and store.resolve(tag) != manifest.digest:

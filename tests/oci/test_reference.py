@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trust.digest import Digest
 from trust.errors import UsageError
-from trust.oci.reference import Reference, Repository, check_image_tag, check_tag
+from trust.oci.reference import Reference, Repository, check_image_tag, check_new_tag, check_tag
 
 DIGEST = Digest.of(b"image")
 HEX = "a" * 64
@@ -177,6 +177,17 @@ def test_tags_that_hold_trust_data_are_reserved() -> None:
     assert check_image_tag("v1") == "v1"
     with pytest.raises(UsageError, match="invalid tag"):
         check_image_tag("a/b")
+
+
+def test_a_tag_that_reads_like_a_digest_may_be_read_and_not_made() -> None:
+    tag = f"sha256-{HEX}"
+    assert check_image_tag(tag) == tag
+    with pytest.raises(UsageError, match="reads like a digest"):
+        check_new_tag(tag)
+    for other in ("sha256-abc", f"{tag}.sig", f"{tag}0", "v1"):
+        assert check_new_tag(other) == other
+    with pytest.raises(UsageError, match="is reserved"):
+        check_new_tag("_trust")
 
 
 @given(st.text() | st.from_regex(r"[a-zA-Z.:\-\[\]]{0,9}/[a-z0-9._\-]{1,9}(:[\w.\-]{0,5})?(@sha256:[a-f0-9]*)?"))

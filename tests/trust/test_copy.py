@@ -32,6 +32,7 @@ from trust.errors import (
     UnreachableError,
     UnsignedError,
     UntrustedRootError,
+    UsageError,
 )
 from trust.pins import Pin
 from trust.proposals import store_proposal
@@ -77,6 +78,12 @@ def state_tags(store: Store) -> dict[str, Digest | None]:
 
 
 class TestCopy:
+    def test_makes_no_tag_that_reads_like_a_digest(self, people: People, ann: Person, source: Layout) -> None:
+        target = folder(people, "target")
+        with pytest.raises(UsageError, match="reads like a digest"):
+            run(ann, source, target, f"sha256-{'ab' * 32}")
+        assert target.tags(10) == ()
+
     def test_from_registry_to_folder_to_registry(self, server: FaultyRegistry, people: People, ann: Person) -> None:
         first, between = remote(server.host, "team/app"), folder(people, repository=None)
         root = None

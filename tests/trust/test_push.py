@@ -77,6 +77,7 @@ REFUSALS = {
     ),
     "a signer, and a new repository": Refusal(ALL, "no trust data yet", signers=("release",), first=True),
     "a tag of the trust data": Refusal(ALL, "reserved", UsageError, tag="_trust.1"),
+    "a tag that reads like a digest": Refusal(ALL, "reads like a digest", UsageError, tag=f"sha256-{'ab' * 32}"),
     "a clock that is behind the last signature": Refusal(ALL, "at most 5 minutes", UsageError, days_later=-0.004),
 }
 

@@ -93,7 +93,7 @@ class TestWhatIsThere:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("tag", ["_trust", "_trust.x", "-v1"])
+    @pytest.mark.parametrize("tag", ["_trust", "_trust.x", "-v1", f"sha256-{'ab' * 32}"])
     def test_of_a_tag_that_is_reserved_or_none(self, people: People, tag: str) -> None:
         ann, store = people("ann"), folder(people)
         manifest = sample("a").put(store)

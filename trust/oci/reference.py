@@ -25,6 +25,7 @@ _PORTS = range(1, 1 << 16)
 _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_DIGEST_TAG = re.compile(r"sha256-[0-9a-fA-F]{64}\Z")
 _HEX_NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -141,6 +142,21 @@ def check_image_tag(tag: str) -> str:
     if tag.startswith(TRUST_TAG_PREFIX):
         raise UsageError(f"the tag {tag!r} is reserved: tags that begin with {TRUST_TAG_PREFIX} hold trust data")
     return check_tag(tag)
+
+
+def check_new_tag(tag: str) -> str:
+    """Return ``tag`` if an image may be signed or sent under it.
+
+    Raises:
+        UsageError: it is malformed or reserved, or looks like a digest: some registries resolve ``sha256-HEX`` as one
+            (the referrers tag of distribution-spec v1.1).
+    """
+    if _DIGEST_TAG.match(tag):
+        raise UsageError(
+            f"the tag {tag!r} reads like a digest, and some registries resolve it as one: expected another name",
+            hint="an image is signed under a tag of its own: dockseal sign NAME@DIGEST --tag TAG",
+        )
+    return check_image_tag(tag)
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:
