@@ -154,8 +154,13 @@ def _check_digest(facts: Judgement, asked: Digest) -> None:
 def _check_tag(facts: Judgement, found: Digest | None, store: str) -> None:
     name = f"{facts.repository}:{facts.tag}"
     if found is None:
-        signed = "" if facts.digest is None else f"; it is signed to mean {facts.digest}"
-        raise MissingError(f"{name} does not exist in the registry{signed}")
+        if facts.digest is None:
+            hint = f"`dockseal inspect {store}` lists the tags that are there"
+            raise MissingError(f"{name} does not exist in the registry", hint=hint)
+        raise MissingError(
+            f"{name} does not exist in the registry; it is signed to mean {facts.digest}",
+            hint=f"was its push cut short? run it again; `dockseal pull {store}@{facts.digest}` gets what was signed",
+        )
     if facts.digest is None:
         raise UnsignedError(
             f"{name} is not signed; the registry's tag points at {found}",

@@ -157,8 +157,9 @@ def test_a_manifest_without_a_digest_header_is_hashed(server: FaultyRegistry, ap
 
 @pytest.mark.parametrize("reference", ["v2", MANIFEST.digest])
 def test_a_missing_manifest_is_missing(server: FaultyRegistry, app: Registry, reference: str | Digest) -> None:
-    with pytest.raises(MissingError, match="does not exist"):
+    with pytest.raises(MissingError, match="does not exist") as caught:
         app.get_manifest(reference)
+    assert caught.value.hint == f"check the name; `dockseal inspect {app.name}` lists the tags that are signed"
 
 
 OTHER = image_manifest(CONFIG, ())
@@ -189,8 +190,10 @@ def test_a_manifest_that_is_not_what_it_should_be_is_tampered_with(
 ) -> None:
     fill(server, "v1")
     server.fail("GET", "/manifests/", fault)
-    with pytest.raises(TamperedError):
+    with pytest.raises(TamperedError) as caught:
         app.get_manifest(reference)
+    if isinstance(reference, Digest):
+        assert "push it again from where it was made" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("call", ["manifest", "resolve", "tags"])
@@ -340,6 +343,8 @@ def test_a_denied_push_to_docker_hubs_library_names_the_way_out() -> None:
     [
         (Status(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'), MissingError, "create the repository"),
         (Status(404), MissingError, None),
+        (Status(400, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'), MissingError, "run the command again"),
+        (Status(404, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}'), MissingError, "run the command again"),
         (Status(413, b"<html>"), UnreachableError, "client_max_body_size"),
         (Status(400, b'{"errors":[{"code":"MANIFEST_INVALID","message":"bad"}]}'), UnreachableError, None),
         (Status(401), DeniedError, "dockseal login"),

@@ -200,8 +200,11 @@ def test_where_nobody_listens_the_error_comes_soon_and_names_the_reason(clock: C
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         transport = Transport(f"127.0.0.1:{free.getsockname()[1]}", sleep=clock.sleep, monotonic=clock.monotonic)
-        with pytest.raises(UnreachableError, match=r"GET http://127.0.0.1:\d+/v2/: Connection refused \(3 attempts\)"):
+        with pytest.raises(
+            UnreachableError, match=r"GET http://127.0.0.1:\d+/v2/: Connection refused \(3 attempts\)"
+        ) as caught:
             transport.send(PING)
+    assert caught.value.hint == f"is the registry running at {transport.registry}, and is that its name?"
     assert sum(clock.naps) < 2
 
 

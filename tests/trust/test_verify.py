@@ -217,10 +217,12 @@ def test_a_tag_that_moved_without_signing(tmp_path: Path) -> None:
     with pytest.raises(UnsignedError, match=f"v2 is not signed; the registry's tag points at {OTHER_IMAGE.digest}"):
         verify_name(victim.store, victim.machine, "v2")
     victim.store.untag("v1")
-    with pytest.raises(MissingError, match=f"it is signed to mean {IMAGE.digest}"):
+    with pytest.raises(MissingError, match=f"it is signed to mean {IMAGE.digest}") as lost:
         verify_name(victim.store, victim.machine, "v1")
-    with pytest.raises(MissingError, match="v3 does not exist in the registry"):
+    assert f"`dockseal pull {victim.store.name}@{IMAGE.digest}`" in str(lost.value.hint)
+    with pytest.raises(MissingError, match="v3 does not exist in the registry") as unknown:
         verify_name(victim.store, victim.machine, "v3")
+    assert "lists the tags that are there" in str(unknown.value.hint)
 
 
 # First use

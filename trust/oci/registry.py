@@ -47,8 +47,8 @@ _NOT_FOUND = 404
 _CREATED = 201
 _ACCEPTED = 202
 _CLASH = frozenset({409, 412})
-_PART_MISSING = "MANIFEST_BLOB_UNKNOWN"
-"""A manifest came before what it refers to; with status 400 or 404."""
+_PART_MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+"""A manifest came before what it refers to; with status 400 or 404. Some registries give it the code of a blob."""
 
 
 class Registry:
@@ -90,12 +90,18 @@ class Registry:
         """
         answer = self._get_manifest(reference)
         if answer is None:
-            raise MissingError(f"{self._named(reference)} does not exist")
+            raise MissingError(
+                f"{self._named(reference)} does not exist",
+                hint=f"check the name; `dockseal inspect {self.name}` lists the tags that are signed",
+            )
         if _is_html(answer):
             raise self._web_page(answer)
         expected = str(reference) if isinstance(reference, Digest) else str(Digest.of(answer.body))
         if isinstance(reference, Digest) and (found := Digest.of(answer.body)) != reference:
-            raise TamperedError(f"{self._named(reference)}: the registry sent a manifest with the digest {found}")
+            raise TamperedError(
+                f"{self._named(reference)}: the registry sent a manifest with the digest {found}",
+                hint="the registry, or something on the way, changed the image: push it again from where it was made",
+            )
         check_digest_header(answer, expected)
         return Manifest.parse(answer.body, answer.headers.get("Content-Type"))
 
@@ -147,7 +153,7 @@ class Registry:
         if not answer.ok:
             with self._lock:
                 self._here.clear()  # a blob may be what is missing: look again the next time
-            raise self._error(answer, self._named(reference))
+            raise self._error(answer, self._named(reference), storing=True)
         check_digest_header(answer, str(manifest.digest))
         if answer.status != _CREATED and not self._is_at(manifest, reference):
             raise UnreachableError(
@@ -401,8 +407,8 @@ class Registry:
             return TamperedError(message)
         return UnreachableError(message, hint=f"is {self._repository.registry} the right host?")
 
-    def _error(self, answer: Answer, what: str) -> DocksealError:
-        """Our error for an answer that is neither a success nor worth a retry."""
+    def _error(self, answer: Answer, what: str, *, storing: bool = False) -> DocksealError:
+        """Our error for an answer that is neither a success nor worth a retry; ``storing`` a manifest."""
         problem = wire.problem_of(answer.body, answer.headers)
         said = f" ({problem.text})" if problem.text else ""
         registry = self._repository.registry
@@ -413,7 +419,12 @@ class Registry:
                 f"{registry} refuses {what}: {answer.status}{said}",
                 hint="an immutable tag cannot be moved: use another, or change the registry's settings",
             )
-        if answer.status == _NOT_FOUND or _PART_MISSING in problem.codes:
+        if storing and _PART_MISSING.intersection(problem.codes):
+            return MissingError(
+                f"{registry} lacks what {what} refers to: {answer.status}{said}",
+                hint="it may have collected it meanwhile: run the command again, which sends what is missing",
+            )
+        if answer.status == _NOT_FOUND:
             return MissingError(
                 f"{registry} has no {what}: {answer.status}{said}",
                 hint="create the repository in the registry first" if "NAME_UNKNOWN" in problem.codes else None,

@@ -305,7 +305,8 @@ class Transport:
         except requests.exceptions.ConnectionError as error:
             connected = not any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _causes(error))
             message = f"{request.method} {wire.redact(url)}: {_reason(error)}"
-            raise TransientError(message, connected=connected) from error
+            hint = None if connected else f"is the registry running at {urlsplit(url).netloc}, and is that its name?"
+            raise TransientError(message, connected=connected, hint=hint) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise UnreachableError(f"{request.method} {wire.redact(url)}: {_reason(error)}") from error
 
