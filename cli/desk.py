@@ -134,9 +134,9 @@ class Desk:
 
     def spool_folder(self) -> Path:
         """:attr:`spool`, made where it is missing."""
-        from trust.upload import made_folder
+        from trust.files import private_folder
 
-        return made_folder(self.spool)
+        return private_folder(self.spool)
 
     @cached_property
     def docker_config(self) -> DockerConfig:

@@ -23,7 +23,7 @@ SHARED_FILE = 0o644
 def write_atomically(
     path: Path, data: bytes, *, mode: int = PRIVATE_FILE, error: type[DocksealError] = DocksealError
 ) -> None:
-    """Replace ``path`` with ``data``, or leave it as it was. Folders on the way are made private.
+    """Replace ``path`` with ``data``, or leave it as it was. Folders that are missing on the way are made private.
 
     Raises:
         DocksealError: as ``error`` says: the file cannot be written (a full disk, no permission).
@@ -78,6 +78,17 @@ def whole_file(path: Path, *, mode: int = SHARED_FILE) -> Iterator[BinaryIO]:
             temporary.replace(path)
 
 
+def private_folder(folder: Path) -> Path:
+    """The folder, made where it is missing, with those on the way to it: for nobody else to read.
+
+    Raises:
+        DocksealError: it cannot be made.
+    """
+    with _mapped(f"cannot make the folder {folder}", DocksealError):
+        _make_private(folder)
+    return folder
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (made where it is missing) against other processes.
@@ -86,7 +97,7 @@ def locked(path: Path) -> Iterator[None]:
         DocksealError: the lock file cannot be made.
     """
     with _mapped(f"cannot lock {path}", DocksealError):
-        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        _make_private(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -95,10 +106,17 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _make_private(folder: Path) -> None:
+    """One by one: ``mkdir(parents=True)`` gives its mode to the last folder only."""
+    if not folder.parent.exists():
+        _make_private(folder.parent)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _written(path: Path, data: bytes, mode: int) -> Iterator[Path]:
     """A temporary file beside ``path`` with these bytes on the disk, to be linked or renamed."""
-    path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    _make_private(path.parent)
     with _temporary(path, mode) as (temporary, file):
         file.write(data)
         file.flush()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trust.files import private_folder
 from trust.oci.final import image_of
 from trust.oci.save import write_docker_archive
-from trust.upload import made_folder, upload_image
+from trust.upload import upload_image
 from trust.verify import verify_name
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def load_into_engine(found: Found, engine: Engine, name: Reference, spool: Path)
         UnreachableError: the engine does not answer, or refuses it.
     """
     assert found.image.manifest is not None  # noqa: S101 - what a store has is final
-    with tempfile.TemporaryFile(dir=made_folder(spool)) as file:
+    with tempfile.TemporaryFile(dir=private_folder(spool)) as file:
         write_docker_archive([(name, found.image)], file, Path("the archive"), spool_dir=spool)
         file.seek(0)
         engine.load(file)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trust.errors import DocksealError, TamperedError
+from trust.files import private_folder
 from trust.oci.layer import compress_layer
 from trust.oci.manifest import OCI_CONFIG, Descriptor, Manifest, image_manifest
 from trust.oci.store import Outcome, Placed
@@ -102,7 +103,7 @@ def begun_upload(store: Store, image: Image, uploads: Uploads) -> Iterator[Begun
     So the work for the processor goes on while it is found out whether the push may be made at all. What
     was begun is dropped where the block ends without ``finish``.
     """
-    with tempfile.TemporaryDirectory(prefix="push-", dir=made_folder(uploads.spool)) as spool:
+    with tempfile.TemporaryDirectory(prefix="push-", dir=private_folder(uploads.spool)) as spool:
         layers = _LayerUploads(store, uploads, Path(spool), _layers_of(image))
         try:
             yield BegunUpload(store, image, layers)
@@ -271,16 +272,3 @@ def _put_manifests(store: Store, image: Image, placed: dict[str, Descriptor]) ->
 
 def _manifest_of(image: Image, layers: list[Descriptor]) -> Manifest:
     return image_manifest(Descriptor.of(image.config, OCI_CONFIG), tuple(layers))
-
-
-def made_folder(folder: Path) -> Path:
-    """The folder, made where it is missing.
-
-    Raises:
-        DocksealError: it cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise DocksealError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    return folder

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from trust.errors import DeniedError, DocksealError, MissingError, TamperedError, UnreachableError, UsageError
+from trust.files import PRIVATE_FOLDER, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,9 +61,13 @@ def mapped_errors(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files below ``path``; names are given as ``("blobs", "sha256", "…")``."""
+    """The files below ``path``; names are given as ``("blobs", "sha256", "…")``.
+
+    A folder that is made for the user has the mode of any; one of our own is ``private``.
+    """
 
     path: Path
+    private: bool = False
 
     def open(self, *names: str) -> BinaryIO:
         """Open one regular file to read.
@@ -119,11 +124,14 @@ class Folder:
 
     def make(self, *names: str) -> None:
         """Make a folder and those on the way to it."""
+        mode = PRIVATE_FOLDER if self.private else _FOLDER_MODE
+        if self.private:
+            private_folder(self.path)
         with mapped_errors(self.path.joinpath(*names)):
-            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            self.path.mkdir(mode, parents=True, exist_ok=True)
             for count, name in enumerate(names):
                 with self._below(names[:count]) as folder, suppress(FileExistsError):
-                    os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
+                    os.mkdir(name, mode, dir_fd=folder)
 
     def write(self, chunks: Iterable[bytes], *names: str) -> None:
         """Write a file whole: temporary file, fsync, rename, fsync of the folder.

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from trust import strictjson
 from trust.digest import Digest
 from trust.errors import DocksealError
+from trust.files import private_folder
 from trust.oci.manifest import MAX_CONFIG_BYTES, Descriptor
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ class LayerCache:
 
     def _write(self, memory: str, name: str, data: bytes) -> None:
         folder = self.folder / memory
-        with contextlib.suppress(OSError):  # a full or read-only disk must not stop a push
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError, DocksealError):  # a full or read-only disk must not stop a push
+            private_folder(folder)
             _prune(folder, MAX_ENTRIES[memory])
             _replace(folder / name, data)
 

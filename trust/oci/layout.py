@@ -55,12 +55,19 @@ class Layout:
         prefix: what stands before the tag in ``ref.name``. Entries without it are not seen, so several
             repositories share a folder (the local store).
         name: how people name it; ``oci:FOLDER`` by default.
+        private: make folders for nobody else to read.
     """
 
     def __init__(
-        self, folder: Path, *, repository: str | None = None, prefix: str = "", name: str | None = None
+        self,
+        folder: Path,
+        *,
+        repository: str | None = None,
+        prefix: str = "",
+        name: str | None = None,
+        private: bool = False,
     ) -> None:
-        self._folder = Folder(folder)
+        self._folder = Folder(folder, private)
         self._name = name
         self._repository = repository
         self._prefix = prefix

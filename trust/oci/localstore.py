@@ -64,12 +64,12 @@ class LocalStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._layout = Layout(folder, repository="", name="the local store")
+        self._layout = Layout(folder, repository="", name="the local store", private=True)
 
     def store(self, repository: Repository) -> Store:
         """One repository's manifests, tags and blobs. Its blobs are shared with the others'."""
         name = f"the local store's {repository.familiar}"
-        return Layout(self._folder, repository=str(repository), prefix=f"{repository}:", name=name)
+        return Layout(self._folder, repository=str(repository), prefix=f"{repository}:", name=name, private=True)
 
     def images(self) -> tuple[LocalImage, ...]:
         """All names, in order.
