@@ -11,7 +11,7 @@ import io
 import os
 import tempfile
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
 
 DEFAULT_UPLOADS = 5
+WAKE_SECONDS = 0.2
+"""How often the thread that waits for the uploads looks whether an interrupt came."""
 GRACE_SECONDS = 1.0
 """How long an interrupt waits for uploads to notice it; the program ends whatever they do."""
 
@@ -152,8 +154,9 @@ class _LayerUploads:
         self._go.set()
         for layer in list(self._layers.values())[self._uploads.max_concurrent :]:
             self._tell(layer, "Waiting")
-        wait(futures, return_when=FIRST_EXCEPTION)
+        _wait(futures, FIRST_EXCEPTION)
         self._stop_where_failed(futures)
+        _wait(futures, ALL_COMPLETED)
         self._pool.shutdown()
         _raise_first(futures)
         return {key: future.result() for key, future in self._futures.items()}
@@ -229,6 +232,18 @@ class _LayerUploads:
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise _StoppedError("the upload was stopped")
+
+
+def _wait(futures: Iterable[Future[Descriptor]], until: str) -> None:
+    """Wait as :func:`concurrent.futures.wait` does, but wake up now and then.
+
+    Python handles a signal when its main thread runs; one that another thread has taken does not wake it.
+    """
+    while True:
+        done, running = wait(futures, WAKE_SECONDS, until)
+        failed = any(not future.cancelled() and future.exception() is not None for future in done)
+        if not running or (failed and until == FIRST_EXCEPTION):
+            return
 
 
 def _raise_first(futures: Iterable[Future[Descriptor]]) -> None:

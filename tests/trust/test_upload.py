@@ -310,6 +310,24 @@ class TestInterrupt:
         assert list(ann.spool.iterdir()) == []
         assert server.tags["app"] == {}
 
+    def test_that_another_thread_takes_while_the_main_one_waits(self, server: FaultyRegistry, people: People) -> None:
+        ann, store = people("ann"), remote(server.host)
+        released = threading.Event()
+
+        def press(event: LayerProgress) -> None:
+            if event.status == "Pushing" and not released.is_set():
+                time.sleep(0.1)
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+                released.wait(10)
+
+        begin = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                upload_image(store, plain_image("a"), ann.uploads(store, report=press))
+            assert time.monotonic() - begin < 8
+        finally:
+            released.set()
+
     def test_before_the_first_layer(self, people: People) -> None:
         ann, store = people("ann"), folder(people)
 
