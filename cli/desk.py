@@ -6,6 +6,7 @@ Nothing else chooses a concrete part, reads the clock or the environment.
 from __future__ import annotations
 
 import os
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,17 +127,16 @@ class Desk:
 
         return LayerCache(self.home / "cache" / "layers")
 
-    @property
+    @cached_property
     def spool(self) -> Path:
-        """The folder for compressed layers on their way: ``TMPDIR`` where it is set."""
-        chosen = os.environ.get("TMPDIR")
-        return Path(chosen) if chosen else self.home / "cache" / "spool"
+        """The folder for layers and archives on their way, made where it is missing: ``TMPDIR`` where that is set."""
+        from trust.files import enter_spool, private_folder
 
-    def spool_folder(self) -> Path:
-        """:attr:`spool`, made where it is missing."""
-        from trust.files import private_folder
-
-        return private_folder(self.spool)
+        if chosen := os.environ.get("TMPDIR"):
+            return private_folder(Path(chosen))
+        folder = self.home / "cache" / "spool"
+        weakref.finalize(self, os.close, enter_spool(folder, self.now))
+        return folder
 
     @cached_property
     def docker_config(self) -> DockerConfig:

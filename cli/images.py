@@ -78,7 +78,7 @@ def build(
         user=user,
     )
     below = None if base is None else image_from(desk, base)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=desk.spool_folder()) as spool:
+    with tempfile.TemporaryDirectory(prefix="build-", dir=desk.spool) as spool:
         image = build_image(
             tuple(paths),
             codec=desk.codec(compression),
@@ -190,7 +190,7 @@ def load(
 
     desk = Desk()
     wanted = None if name is None else Reference.parse(name).with_default_tag()
-    loaded = load_archive(file, desk.images, desk.codec(compression), spool_dir=desk.spool_folder(), name=wanted)
+    loaded = load_archive(file, desk.images, desk.codec(compression), spool_dir=desk.spool, name=wanted)
     for reference in loaded:
         terminal.say(f"Loaded image: {reference.familiar}")
 
@@ -216,7 +216,7 @@ def save(
 
     def write(out: BinaryIO) -> None:
         if archive_format == "docker":
-            write_docker_archive(chosen, out, file, spool_dir=desk.spool_folder())
+            write_docker_archive(chosen, out, file, spool_dir=desk.spool)
         else:
             write_oci_archive(chosen, out, file)
 

@@ -33,11 +33,11 @@ def image_from(desk: Desk, source: str, codec: str | None = None) -> Image:
     if chosen.kind is SourceKind.DOCKER_ARCHIVE:
         from trust.oci.archive import read_docker_archive
 
-        return read_docker_archive(path, chosen.name, spool_dir=desk.spool_folder())
+        return read_docker_archive(path, chosen.name, spool_dir=desk.spool)
     if chosen.kind is SourceKind.OCI_ARCHIVE:
         from trust.oci.archive import read_oci_archive
 
-        return read_oci_archive(path, chosen.name, spool_dir=desk.spool_folder())
+        return read_oci_archive(path, chosen.name, spool_dir=desk.spool)
     from trust.oci.archive import read_layout
     from trust.oci.layout import Layout
 
@@ -72,4 +72,4 @@ def image_here(desk: Desk, name: Reference, codec: str | None = None) -> Image:
 def _from_engine(desk: Desk, docker: Engine, name: str, codec: str | None) -> Image:
     from trust.oci.engine import engine_image
 
-    return engine_image(docker, name, desk.layer_cache, desk.codec(codec), desk.spool_folder())
+    return engine_image(docker, name, desk.layer_cache, desk.codec(codec), desk.spool)

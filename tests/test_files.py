@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trust.errors import DocksealError, UsageError
-from trust.files import create_once, locked, private_folder, write_atomically
+from trust.files import LEFTOVER_SECONDS, create_once, enter_spool, locked, private_folder, write_atomically
 from trust.oci.codec import Codec
 from trust.oci.layercache import LayerCache
 from trust.oci.localstore import LocalStore
@@ -19,8 +23,8 @@ from trust.oci.reference import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 BLOB = Descriptor.of(b"blob", OCI_LAYER)
 
 
@@ -75,3 +79,54 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
             private_folder(folder)
     with pytest.raises(UsageError, match="cannot write"):
         write_atomically(tmp_path / "file/below/it", b"x", error=UsageError)
+
+
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """A spool with what killed processes left: two files and a folder of two days ago, and one file of this morning."""
+    folder = private_folder(tmp_path / "spool")
+    private_folder(folder / "push-old")
+    for name in ("push-old/layer-1", "export-old.tar", "layer-old", "layer-young"):
+        (folder / name).write_bytes(b"x")
+    for path in folder.rglob("*old*"):
+        then = NOW.timestamp() - 2 * LEFTOVER_SECONDS
+        os.utime(path, (then, then))
+    os.utime(folder / "layer-young", (NOW.timestamp() - 3600,) * 2)
+    return folder
+
+
+def test_what_killed_processes_left_in_a_spool_is_swept_after_a_day(spool: Path) -> None:
+    os.close(enter_spool(spool, NOW))
+    assert [path.name for path in spool.iterdir()] == ["layer-young"]
+
+
+def test_nothing_is_swept_while_another_process_spools(spool: Path) -> None:
+    script = (
+        "import sys; from datetime import *; from pathlib import Path; from trust.files import enter_spool\n"
+        "enter_spool(Path(sys.argv[1]), datetime.fromtimestamp(0, UTC)); print('here', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(spool)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"here\n"
+        os.close(enter_spool(spool, NOW))
+        assert len(list(spool.iterdir())) == 4
+        other.kill()
+    os.close(enter_spool(spool, NOW))
+    assert [path.name for path in spool.iterdir()] == ["layer-young"]
+
+
+def test_a_link_in_a_spool_is_removed_and_not_followed(spool: Path, tmp_path: Path) -> None:
+    kept = private_folder(tmp_path / "kept") / "file"
+    kept.write_bytes(b"x")
+    then = NOW.timestamp() - 2 * LEFTOVER_SECONDS
+    for path in (kept, kept.parent):
+        os.utime(path, (then, then))
+    (spool / "link").symlink_to(kept.parent)
+    os.utime(spool / "link", (then, then), follow_symlinks=False)
+    os.close(enter_spool(spool, NOW))
+    assert kept.exists()
+    assert not (spool / "link").is_symlink()

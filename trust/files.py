@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -14,10 +15,13 @@ from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 SHARED_FILE = 0o644
+LEFTOVER_SECONDS = 24 * 3600
+"""A temporary file that is older, and that nobody has open, is a killed process's."""
 
 
 def write_atomically(
@@ -89,6 +93,28 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def enter_spool(folder: Path, now: datetime) -> int:
+    """Take part in a folder of temporary files, and remove what killed processes have left there a day ago or earlier.
+
+    Whoever spools there holds a shared lock on the folder, so nothing is removed while anybody else does.
+
+    Returns:
+        A descriptor; to close it is to leave.
+
+    Raises:
+        DocksealError: the folder cannot be made or opened.
+    """
+    private_folder(folder)
+    with _mapped(f"cannot use the folder {folder}", DocksealError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # somebody else is here, or the file system knows no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _sweep(folder, now.timestamp() - LEFTOVER_SECONDS)
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` (made where it is missing) against other processes.
@@ -111,6 +137,19 @@ def _make_private(folder: Path) -> None:
     if not folder.parent.exists():
         _make_private(folder.parent)
     folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+
+def _sweep(folder: Path, before: float) -> None:
+    """Remove what has not changed since; what cannot be removed stays."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if status.st_mtime >= before:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -111,6 +111,15 @@ def test_quiet_prints_the_digest_name_alone(image: str, dockseal: Dockseal, tmp_
     assert dockseal("push", "-q", f"{image}:v2").out == f"{image}@{digest}\n"
 
 
+def test_what_a_killed_push_left_is_swept_by_the_next(image: str, dockseal: Dockseal, home: Path) -> None:
+    left = home / "dockseal" / "cache" / "spool" / "push-killed"
+    left.mkdir(parents=True, mode=0o700)
+    (left / "layer").write_bytes(b"x")
+    os.utime(left, (0, 0))
+    dockseal("push", f"{image}:v1")
+    assert list(left.parent.iterdir()) == []
+
+
 def test_all_tags(image: str, dockseal: Dockseal) -> None:
     dockseal("tag", f"{image}:v1", f"{image}:v2")
     dockseal("tag", f"{image}:v1", f"{image}-other:v9")

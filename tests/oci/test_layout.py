@@ -20,6 +20,7 @@ import pytest
 from tests.oci.samples import Sample, index_of, sample
 from trust.digest import Digest
 from trust.errors import DeniedError, DocksealError, MissingError, TamperedError, UnreachableError, UsageError
+from trust.files import LEFTOVER_SECONDS
 from trust.oci.folder import Folder
 from trust.oci.layout import GC_GRACE_SECONDS, REF_NAME, Layout
 from trust.oci.manifest import (
@@ -676,12 +677,40 @@ def test_what_a_killed_writer_left_is_collected(layout: Layout, folder: Path) ->
     done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(leftovers(folder)) == 1
-    assert layout.gc() == 0
     age(folder)
+    assert layout.gc() == 0
+    assert len(leftovers(folder)) == 1, "it is not a day old"
+    age(folder, 2 * LEFTOVER_SECONDS)
     layout.gc()
     assert leftovers(folder) == []
     put_all(layout, "v1")
     assert layout.tags(1) == ("v1",)
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_one(layout: Layout, folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    put_all(layout)
+    assert len(leftovers(folder)) == 1
+    age(folder, 2 * LEFTOVER_SECONDS)
+    layout.put_manifest(APP.manifest, "v1")
+    assert leftovers(folder) == []
+
+
+def test_what_a_slow_writer_still_writes_is_not_swept(layout: Layout, folder: Path) -> None:
+    """Its source has given nothing for two days."""
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not self.tell():
+                age(folder, 2 * LEFTOVER_SECONDS)
+                OTHER.put(layout, "v2")
+                assert layout.gc() == 0
+                assert len(leftovers(folder)) == 1
+            return super().read(size)
+
+    descriptor = Descriptor.of(b"data", OCI_LAYER_GZIP)
+    assert layout.put_blob(descriptor, lambda: Slow(b"data")).outcome is Outcome.PUSHED
+    assert leftovers(folder) == []
 
 
 def test_a_folder_that_is_removed_meanwhile_is_no_traceback(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ all. The one module that maps the errors of the file system.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from trust.errors import DeniedError, DocksealError, MissingError, TamperedError, UnreachableError, UsageError
-from trust.files import PRIVATE_FOLDER, private_folder
+from trust.files import LEFTOVER_SECONDS, PRIVATE_FOLDER, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 OWN_PREFIX = ".dockseal-"
 """Names of files that are ours and no part of the content: the lock, and what is being written."""
 _LOCK_NAME = f"{OWN_PREFIX}lock"
+_SPOOL_SUFFIX = ".tmp"
 _FILE_MODE = 0o644
 _FOLDER_MODE = 0o755
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _LINK = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
+
+
+def is_spool(name: str) -> bool:
+    """Whether a name is that of a file that is being written, or was when its writer was killed."""
+    return name.startswith(OWN_PREFIX) and name.endswith(_SPOOL_SUFFIX)
 
 
 @contextmanager
@@ -143,11 +150,13 @@ class Folder:
             names: the file; its folder exists.
         """
         target = self.path.joinpath(*names)
-        spool = self.path / f"{OWN_PREFIX}{secrets.token_hex(8)}.tmp"
+        spool = self.path / f"{OWN_PREFIX}{secrets.token_hex(8)}{_SPOOL_SUFFIX}"
         try:
             with mapped_errors(target):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 out = os.fdopen(os.open(spool, flags, _FILE_MODE), "wb")
+            with suppress(OSError):  # some file systems know no locks
+                fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for sweep()
             self._fill(out, chunks, target)
             with mapped_errors(target), self._below(names[:-1]) as folder:
                 os.replace(spool, names[-1], dst_dir_fd=folder)
@@ -161,6 +170,26 @@ class Folder:
         with suppress(MissingError), mapped_errors(self.path.joinpath(*names)), self._below(names[:-1]) as folder:
             os.unlink(names[-1], dir_fd=folder)
 
+    def sweep(self, now: float) -> int:
+        """Remove what killed writers have left a day ago or earlier, but nothing that somebody still writes.
+
+        Args:
+            now: as :meth:`locked` gives it, which is held.
+
+        Returns:
+            The bytes that were freed.
+        """
+        freed = 0
+        for name in filter(is_spool, self.list()):
+            with suppress(DocksealError, OSError), self.open(name) as file:
+                status = os.fstat(file.fileno())
+                if now - status.st_mtime < LEFTOVER_SECONDS:
+                    continue
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.remove(name)
+                freed += status.st_size
+        return freed
+
     @contextmanager
     def locked(self) -> Iterator[float]:
         """Hold the folder's exclusive lock, waiting for it.
@@ -168,8 +197,6 @@ class Folder:
         Yields:
             The time now, in seconds, by the clock that stamps the folder's files.
         """
-        import fcntl
-
         with mapped_errors(self.path / _LOCK_NAME):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             lock = os.open(self.path / _LOCK_NAME, flags, 0o666)  # less the umask: who shares the folder shares it

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from trust import strictjson
 from trust.digest import CHUNK_BYTES, Digest
 from trust.errors import DocksealError, MissingError, TamperedError, UsageError
-from trust.oci.folder import OWN_PREFIX, Folder
+from trust.oci.folder import OWN_PREFIX, Folder, is_spool
 from trust.oci.manifest import MANIFEST_TYPES, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest
 from trust.oci.reference import check_tag
 from trust.oci.store import Outcome, Placed
@@ -243,8 +243,7 @@ class Layout:
         with self._folder.locked() as now:
             keep = {digest.hex for digest in self._reachable()}
             freed = sum(self._collect(now, *_BLOBS, name) for name in self._folder.list(*_BLOBS) if name not in keep)
-            spools = [name for name in self._folder.list() if name.startswith(OWN_PREFIX) and name.endswith(".tmp")]
-            return freed + sum(self._collect(now, name) for name in spools)
+            return freed + self._folder.sweep(now)
 
     # Inside
 
@@ -299,6 +298,9 @@ class Layout:
         """Make an empty layout where nothing is; complete one whose maker was killed; leave any other alone."""
         self._folder.make()
         names = set(self._folder.list())
+        if any(map(is_spool, names)):
+            with self._folder.locked() as now:
+                self._folder.sweep(now)
         if {MARKER, _INDEX, _BLOBS[0]} <= names:
             return
         foreign = sorted(name for name in names if not name.startswith(OWN_PREFIX))
