@@ -522,7 +522,7 @@ def test_other_failures_of_the_file_system_are_unreachable(tmp_path: Path) -> No
 def test_a_blob_is_read_up_to_the_cap_only(layout: Layout) -> None:
     put_all(layout)
     descriptor, data = APP.blobs[1]
-    with pytest.raises(TamperedError, match=f"at most {len(data) - 1} are read"):
+    with pytest.raises(TamperedError, match=f"expected at most {len(data) - 1}"):
         layout.read_blob(descriptor, len(data) - 1)
 
 

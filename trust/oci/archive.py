@@ -30,6 +30,7 @@ from trust.oci.manifest import (
     Manifest,
 )
 from trust.oci.reference import Reference
+from trust.oci.store import read_whole
 from trust.oci.tarball import Tarball
 from trust.oci.verified import VerifiedReader
 
@@ -108,12 +109,7 @@ class OciArchive:
 
     def read_blob(self, descriptor: Descriptor, max_bytes: int) -> bytes:
         """A small blob, whole."""
-        if descriptor.size > max_bytes:
-            raise TamperedError(
-                f"the blob {descriptor.digest} has {descriptor.size} bytes: at most {max_bytes} are read"
-            )
-        with self.open_blob(descriptor) as blob:
-            return blob.read()
+        return read_whole(self.open_blob, descriptor, max_bytes)
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor) -> Iterator[BinaryIO]:

@@ -11,11 +11,10 @@ from trust import strictjson
 from trust.errors import MissingError, TamperedError, UsageError
 from trust.oci.image import Image, SourceLayer
 from trust.oci.manifest import MAX_CONFIG_BYTES
+from trust.oci.stream import ReadStream
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-    from typing_extensions import Buffer
 
     from trust.digest import Digest
     from trust.oci.manifest import Descriptor, Manifest
@@ -122,7 +121,7 @@ class LazyBlob:
         return cast("BinaryIO", _HeldBlob(self.store.open_blob(self.descriptor)))
 
 
-class _HeldBlob(io.RawIOBase):
+class _HeldBlob(ReadStream):
     """A blob whose context ends when it is closed."""
 
     def __init__(self, blob: AbstractContextManager[BinaryIO]) -> None:
@@ -130,17 +129,8 @@ class _HeldBlob(io.RawIOBase):
         self._context = ExitStack()
         self._blob = self._context.enter_context(blob)
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int | None = -1, /) -> bytes:
         return self._blob.read(-1 if size is None else size)
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         self._context.close()

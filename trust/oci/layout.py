@@ -24,7 +24,7 @@ from trust.errors import DocksealError, MissingError, TamperedError, UsageError
 from trust.oci.folder import OWN_PREFIX, Folder, is_spool
 from trust.oci.manifest import MANIFEST_TYPES, MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest
 from trust.oci.reference import check_tag
-from trust.oci.store import Outcome, Placed
+from trust.oci.store import Outcome, Placed, read_whole
 from trust.oci.verified import VerifiedReader
 
 if TYPE_CHECKING:
@@ -181,12 +181,7 @@ class Layout:
             MissingError: it is not there.
             TamperedError: it is longer than ``max_bytes``, or has other bytes than its descriptor says.
         """
-        if descriptor.size > max_bytes:
-            raise TamperedError(
-                f"the blob {descriptor.digest} has {descriptor.size} bytes: at most {max_bytes} are read"
-            )
-        with self.open_blob(descriptor) as blob:
-            return blob.read()
+        return read_whole(self.open_blob, descriptor, max_bytes)
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor) -> Iterator[BinaryIO]:

@@ -20,7 +20,7 @@ from trust.oci.auth import login_hint
 from trust.oci.download import BlobStream
 from trust.oci.manifest import MANIFEST_TYPES, MAX_MANIFEST_BYTES, Manifest
 from trust.oci.reference import DEFAULT_REGISTRY, check_tag
-from trust.oci.store import Outcome, Placed
+from trust.oci.store import Outcome, Placed, read_whole
 from trust.oci.transport import READ_BYTES
 from trust.oci.upload import Upload, check_digest_header
 from trust.oci.wire import Call
@@ -196,16 +196,11 @@ class Registry:
             MissingError: it is not there.
             TamperedError: it is longer than ``max_bytes``, or not what its digest says.
         """
-        if descriptor.size > max_bytes:
-            raise TamperedError(
-                f"blob {descriptor.digest.short} is {descriptor.size} bytes: expected at most {max_bytes}"
-            )
-        if descriptor.data is not None:
-            if len(descriptor.data) != descriptor.size or Digest.of(descriptor.data) != descriptor.digest:
-                raise TamperedError(f"the inlined data of blob {descriptor.digest} does not have this digest and size")
-            return descriptor.data
-        with self.open_blob(descriptor) as file:
-            return file.read()
+        if descriptor.data is None or descriptor.size > max_bytes:
+            return read_whole(self.open_blob, descriptor, max_bytes)
+        if len(descriptor.data) != descriptor.size or Digest.of(descriptor.data) != descriptor.digest:
+            raise TamperedError(f"the inlined data of blob {descriptor.digest} does not have this digest and size")
+        return descriptor.data
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor) -> Iterator[BinaryIO]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from trust.errors import TamperedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -142,3 +144,17 @@ class Store(Protocol):
             DeniedError: this store does not delete.
         """
         ...
+
+
+def read_whole(
+    open_: Callable[[Descriptor], AbstractContextManager[BinaryIO]], descriptor: Descriptor, max_bytes: int
+) -> bytes:
+    """A small blob, whole: :meth:`Store.read_blob` by :meth:`Store.open_blob`.
+
+    Raises:
+        TamperedError: it is longer than ``max_bytes``, or as ``open_`` does.
+    """
+    if descriptor.size > max_bytes:
+        raise TamperedError(f"the blob {descriptor.digest} has {descriptor.size} bytes: expected at most {max_bytes}")
+    with open_(descriptor) as blob:
+        return blob.read()

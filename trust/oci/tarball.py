@@ -17,14 +17,13 @@ from trust.digest import CHUNK_BYTES
 from trust.errors import MissingError, TamperedError, UsageError
 from trust.oci.codec import Density, decompressed, packing_of
 from trust.oci.folder import mapped_errors
+from trust.oci.stream import ReadStream
 from trust.oci.tarcheck import TarCheck
 
 if TYPE_CHECKING:
     import tarfile
     from collections.abc import Iterator
     from pathlib import Path
-
-    from typing_extensions import Buffer
 
     from trust.oci.store import BlobReader
 
@@ -136,7 +135,7 @@ class Tarball:
         raise TamperedError(f"{name!r} in {self.path} is a link to more than {_MAX_LINKS} links")
 
 
-class _Extent(io.RawIOBase):
+class _Extent(ReadStream):
     """One file of an archive as a stream."""
 
     def __init__(self, archive: Tarball, offset: int, size: int) -> None:
@@ -145,21 +144,12 @@ class _Extent(io.RawIOBase):
         self._at = offset
         self._end = offset + size
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int | None = -1, /) -> bytes:
         left = self._end - self._at
         wanted = left if size is None or size < 0 else min(size, left)
         data = self._archive.read_at(self._at, wanted) if wanted else b""
         self._at += len(data)
         return data
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 class _Headers(io.RawIOBase):

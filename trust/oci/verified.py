@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from trust.digest import CHUNK_BYTES, Digest
 from trust.errors import TamperedError, UnreachableError
+from trust.oci.stream import ReadStream
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from trust.oci.manifest import Descriptor
 
 
-class VerifiedReader(io.RawIOBase):
+class VerifiedReader(ReadStream):
     """Reads ``file``, which must have the descriptor's size and digest.
 
     The read that takes the last byte is the one that checks, so a reader who counts is as safe as
@@ -41,10 +39,6 @@ class VerifiedReader(io.RawIOBase):
             reader._check_end()
         return cast("BinaryIO", reader)
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
     def read(self, size: int | None = -1, /) -> bytes:
         """At most ``size`` bytes, all of them where it is negative or None.
 
@@ -68,17 +62,6 @@ class VerifiedReader(io.RawIOBase):
                 f"the blob {self._want.digest} ends after {self._seen} bytes: expected {self._want.size}"
             )
         return data
-
-    def readall(self) -> bytes:
-        """All that is left."""
-        return self.read(-1)
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        """Fill ``buffer`` as far as there are bytes."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         """Close the file underneath too."""
