@@ -1,9 +1,10 @@
-"""Who may import whom: the contracts of pyproject.toml, and what they cannot say."""
+"""Who may import whom: the contracts of pyproject.toml, and what they cannot say; what is in the sdist."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import grimp
@@ -39,3 +40,15 @@ def test_a_lower_room_imports_nothing_of_ours_but_itself_and_the_words(
     modules = {room, *graph.find_descendants(room)}
     imported = set().union(*map(graph.find_modules_directly_imported_by, modules))
     assert imported - modules - WORDS - also - {"trust"} == set()
+
+
+def test_the_sdist_holds_all_that_its_tests_need(tmp_path: Path) -> None:
+    """Everything in the repository; where the tests run from an sdist, that is what is there."""
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as sdist:
+        held = {member.name.partition("/")[2] for member in sdist}
+    assert {"CONTRIBUTING.md", ".ci/run", ".gitignore", "Makefile", "tests/conftest.py"} <= held
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        assert set(listed.splitlines()) <= held
