@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
@@ -71,7 +72,10 @@ def verify(tmp_path: Path) -> Iterator[Callable[[State, str], subprocess.Complet
                 str(tmp_path / "1.root.json"),
                 target,
             ]
-            return subprocess.run(command, capture_output=True, text=True, check=False)
+            scratch = tmp_path / "client"
+            scratch.mkdir(exist_ok=True)
+            environment = {**os.environ, "TMPDIR": str(scratch)}  # where it keeps what it trusts
+            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
         yield run
         server.shutdown()
