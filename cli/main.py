@@ -92,13 +92,15 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
+    terminal.expect_json(wanted=False)
     try:
         app(args=_docker_switch(arguments), prog_name="dockseal")
     except DocksealError as error:
         terminal.show_error(error)
         return error.exit_code
     except OSError as error:
-        terminal.note(f"Error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        reason = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        terminal.show_error(DocksealError(reason))
         terminal.discard_output()
         return 1
     except SystemExit as done:  # typer has shown usage errors, and what it made of an interrupt or a closed pipe

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from cli import terminal
 from trust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ class Output(StrEnum):
     JSON = "json"
 
 
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="text, or json: one object on stdout.")]
+def _expect(output: Output) -> Output:
+    terminal.expect_json(wanted=output is Output.JSON)
+    return output
+
+
+OutputOption = Annotated[
+    Output, typer.Option("-o", "--output", callback=_expect, help="text, or json: one object on stdout.")
+]
 FirstUse = Annotated[
     bool,
     typer.Option("--trust-on-first-use", help="Where no root is pinned, pin the one that is there now, and say which."),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trust.errors import UsageError
@@ -38,15 +39,37 @@ def warn(text: str) -> None:
     note(f"Warning: {text}")
 
 
+@dataclass(slots=True)
+class _Json:
+    """Whether this run was asked for JSON, and has given it."""
+
+    wanted: bool = False
+    given: bool = False
+
+
+_json = _Json()
+
+
+def expect_json(wanted: bool) -> None:
+    """Say at the start of a run, and again where an option says so, what stdout shall hold."""
+    _json.wanted, _json.given = wanted, False
+
+
 def show_error(error: DocksealError) -> None:
-    """``Error:`` what, expected and got; ``Hint:`` the next command."""
+    """``Error:`` what, expected and got; ``Hint:`` the next command; as JSON too, where none was given yet."""
     note(f"Error: {error.message}")
     if error.hint:
         note(f"Hint: {error.hint}")
+    if _json.wanted and not _json.given:
+        try:
+            say_json({"verdict": error.verdict, "reason": error.message, "hint": error.hint})
+        except OSError:  # a full disk, a closed pipe: the exit code still tells
+            discard_output()
 
 
 def say_json(value: object) -> None:
     """One object, or a list of them, on stdout; each carries ``"schema": 1``."""
+    _json.given = True
     say(json.dumps(_with_schema(value), indent=2, ensure_ascii=False))
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from tests.doubles.faulty_registry import HTML, FaultyRegistry, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Signed
     from tests.cli.program import Dockseal
@@ -210,3 +210,35 @@ def test_a_push_that_cannot_be_signed_sends_nothing(
         assert server.writes == ()
     assert "Hint: " in refused.err
     assert "Pushing" not in refused.out
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "verdict", "reason"),
+    [
+        (["verify", "localhost:99999/app"], 2, None, "99999 is no port"),
+        (["push", "localhost:5000/app@sha256:x"], 2, None, "invalid digest"),
+        (["pull", "oci:/nowhere:v1"], 10, "unsigned", "no trust data"),
+        (["push", "--from", "docker-archive:/nowhere", "oci:/nowhere/x:v1"], 11, "missing", "does not exist"),
+    ],
+)
+def test_a_failure_is_an_object_too_where_json_is_wanted(
+    dockseal: Dockseal, command: list[str], code: int, verdict: str | None, reason: str
+) -> None:
+    told = dockseal(*command, "-o", "json", code=code)
+    assert told.json.keys() == {"schema", "verdict", "reason", "hint"}
+    assert told.json["verdict"] == verdict
+    assert reason in told.json["reason"]
+    hint = f"Hint: {told.json['hint']}\n" if told.json["hint"] else ""
+    assert told.err == f"Error: {told.json['reason']}\n{hint}"
+
+
+def test_a_failure_after_the_result_adds_no_second_object(signed: Signed, dockseal: Dockseal) -> None:
+    assert dockseal("verify", "-o", "json", f"{signed.name}:v1", code=16).json["verdict"] == "untrusted-root"
+    assert dockseal("verify", f"{signed.name}:v1", code=16).out == "", "the next run is asked anew"
+
+
+def test_a_failure_whose_object_cannot_be_written_keeps_its_code() -> None:
+    command = [*COMMAND, "verify", "-o", "json", "localhost:99999/app"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
