@@ -96,6 +96,7 @@ def test_an_at_sign_may_be_part_of_a_path() -> None:
         ("oci:dir:v1:v2", "invalid tag"),
         ("oci:dir:v1@sha256:abc", "invalid digest"),
         (f"oci:@{DIGEST}", "lacks the path"),
+        ("oci:dir\udcff:v1", "is no UTF-8"),
         ("App:v1", "must be lowercase"),
         ("", "invalid name"),
     ],

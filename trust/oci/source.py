@@ -94,6 +94,8 @@ class StoreName:
             return cls(None, reference.repository, reference.tag, reference.digest)
         rest, at, digest = text[len(_OCI) :].partition("@sha256:")
         path, tag = _split_path(text, rest)
+        if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that Python could not decode
+            raise UsageError(f"{text!r} is no UTF-8: expected a path that trust data can name")
         return cls(path, None, None if tag is None else check_tag(tag), Digest(f"sha256:{digest}") if at else None)
 
     def __str__(self) -> str:
