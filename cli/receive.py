@@ -67,7 +67,7 @@ def verify(
                 f"  expires  {terminal.moment(judgement.expires)} ({terminal.in_days(judgement.expires, desk.now)})"
             )
         for key, value in judgement.annotations.items():
-            terminal.say(f"  {' '.join(f'{key}={value}'.splitlines())}")  # one line each: more could look like ours
+            terminal.say(f"  {terminal.one_line(f'{key}={value}')}")
 
 
 def judgement_json(reference: str, judgement: Judgement) -> dict[str, object]:

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from trust.errors import DocksealError
 
 SCHEMA = 1
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
-"""All but tabs and line ends: what others have signed or named must not move the cursor or write over a verdict."""
+_STEERING = (
+    *range(9), *range(11, 32), *range(127, 160),  # controls, but tabs and line ends
+    0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A),  # direction, lines and paragraphs
+    *range(0xD800, 0xE000),  # halves of pairs, which stand for bytes of a file's name that are no text
+)  # fmt: skip
+"""What others have signed or named must not move the cursor, write over a verdict or turn it around."""
+_CONTROLS = dict.fromkeys(_STEERING, "\N{REPLACEMENT CHARACTER}")
+_ESCAPED = {code: f"\\u{code:04x}" for code in _STEERING}
+"""In JSON, where they only stand in strings: the value stays what it is."""
 
 
 def say(text: str = "") -> None:
@@ -70,7 +77,7 @@ def show_error(error: DocksealError) -> None:
 def say_json(value: object) -> None:
     """One object, or a list of them, on stdout; each carries ``"schema": 1``."""
     _json.given = True
-    say(json.dumps(_with_schema(value), indent=2, ensure_ascii=False))
+    say(json.dumps(_with_schema(value), indent=2, ensure_ascii=False).translate(_ESCAPED))
 
 
 def _with_schema(value: object) -> object:
@@ -100,14 +107,19 @@ def confirm(question: str, *, yes: bool) -> bool:
         return True
     if not is_interactive():
         raise UsageError(f"{question} Nobody can be asked here", hint="pass -y to say yes")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{question.translate(_CONTROLS)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def one_line(text: str) -> str:
+    """What others have signed, on one line: a second one could look like ours."""
+    return " ".join(text.splitlines())
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns as docker prints them: padded, three spaces apart, no lines."""
-    lines = [list(head), *(list(row) for row in rows)]
+    lines = [list(head), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("   ".join(cells).rstrip() for cells in padded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.terminal import confirm, table
 from tests.cli.conftest import NAME
 from tests.cli.program import CHEAP_KEYS, COMMAND, PASSPHRASE, ROOT, process
 from tests.doubles.faulty_registry import HTML, FaultyRegistry, Status
@@ -242,3 +244,28 @@ def test_a_failure_whose_object_cannot_be_written_keeps_its_code() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "code"),
+    [
+        (["verify"], b"oci:/nowhere/\xff:v1", 2),
+        (["push", "oci:/nowhere/x:v1", "--from"], b"docker-archive:/nowhere/\xff", 11),
+    ],
+)
+def test_a_path_that_is_no_text_is_told_all_the_same(before: list[str], name: bytes, code: int) -> None:
+    for options in ([], ["-o", "json"]):
+        command: list[str | bytes] = [*COMMAND, *before, name, *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+        assert ("udcff" in done.stdout) == bool(options)
+
+
+def test_cells_and_questions_are_one_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table(("A", "B"), [("x\ny", "z\x85")]) == "A     B\nx y   z"
+    monkeypatch.setattr("cli.terminal.is_interactive", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert confirm("Revoke \x1b[2J?", yes=False)
+    assert capsys.readouterr().err == "Revoke \ufffd[2J? [y/N] "

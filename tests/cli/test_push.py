@@ -219,6 +219,19 @@ def test_annotations_are_signed(image: str, dockseal: Dockseal) -> None:
     }
 
 
+def test_json_holds_an_annotation_as_it_was_signed_and_shows_nothing_of_its_controls(
+    image: str, dockseal: Dockseal
+) -> None:
+    value = "a\x1b[2J\x7f\x9b\u202egnitsurt\u2066\u2028\u200f é"
+    dockseal("push", "--annotation", f"a={value}", f"{image}:v1")
+    told = dockseal("verify", "-o", "json", f"{image}:v1")
+    assert told.json["annotations"] == {"a": value}
+    assert not set(told.out) & set("\x1b\x7f\x9b\u202e\u2066\u2028\u200f")
+    assert "é" in told.out
+    shown = dockseal("verify", f"{image}:v1").lines[-1]
+    assert shown == "  a=a\ufffd[2J\ufffd\ufffd\ufffdgnitsurt\ufffd \ufffd é"
+
+
 def test_an_annotation_cannot_write_over_a_verdict(image: str, dockseal: Dockseal) -> None:
     dockseal("push", "--annotation", "a=\x1b[2J\ntrusted: other\x07", f"{image}:v1")
     lines = dockseal("verify", f"{image}:v1").lines
