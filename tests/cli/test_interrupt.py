@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -78,14 +79,27 @@ def test_control_c_during_a_push(method: str, pattern: str, signed: Signed) -> N
     assert _leftovers(signed.home) == []
 
 
-def test_a_job_that_is_cancelled_ends_like_one_that_is_interrupted(signed: Signed) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_job_that_is_cancelled_ends_like_one_that_is_interrupted(signed: Signed, number: signal.Signals) -> None:
     with FaultyRegistry() as server:
         server.fail("PUT", "/blobs/uploads/", Hang(30))
         command = ["push", "--from", f"{NAME}:v1", f"{server.host}/app:v1"]
-        _, err, took = _interrupted(server, "PUT", "/blobs/", command, signal.SIGTERM)
+        _, err, took = _interrupted(server, "PUT", "/blobs/", command, number)
     assert err.splitlines()[-1] == "Interrupted"
     assert took < LIMIT_S
     assert _leftovers(signed.home) == []
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As nohup starts a program."""
+    script = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom cli.main import main\n"
+        "try: main()\nfinally: print(signal.getsignal(signal.SIGHUP).name, signal.getsignal(signal.SIGTERM).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1:] == ["SIG_IGN default_int_handler"]
 
 
 def test_control_c_while_layers_are_compressed_and_sent(signed: Signed, tmp_path: Path) -> None:
