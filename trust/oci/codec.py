@@ -20,8 +20,8 @@ Packing = Literal["gzip", "zstd", "none"]
 
 STEP_BYTES = 256 << 10
 MAX_LAYER_BYTES = 64 << 30
-"""What one layer may unpack to. Most callers keep nothing of it, and a bomb costs them time only. Two write it to
-their spool folder, and so need the room: a zstd layer on its way into a docker archive, and one compressed anew."""
+"""What one layer may unpack to. Where nothing of it is kept, a bomb costs time only; a zstd layer on its way into a
+docker archive is written to the spool folder unpacked, and takes the room until the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
