@@ -852,6 +852,21 @@ def test_another_digest_than_the_one_that_was_looked_for_is_tampered_with(
             look()
 
 
+def test_a_blob_that_was_not_stored_is_no_success_whatever_the_answer(server: FaultyRegistry, app: Registry) -> None:
+    server.fail("PUT", UPLOADS, Status(200), times=1)
+    assert put(app) == Placed(Outcome.PUSHED), "sent again"
+    assert server.blobs["app"] == {str(LAYER.digest): BLOB}
+    server.fail("PUT", UPLOADS, Status(200), times=None)
+    with pytest.raises(UnreachableError, match="200 without storing the blob: expected 201"):
+        put(app, b"other")
+
+
+def test_a_blob_that_was_stored_may_be_answered_with_another_success(server: FaultyRegistry, app: Registry) -> None:
+    server.fail("PUT", UPLOADS, Alter(lambda response: replace(response, status=202)))
+    assert put(app) == Placed(Outcome.PUSHED)
+    assert len(server.writes) == 2
+
+
 def test_a_refused_session_is_told(server: FaultyRegistry, app: Registry) -> None:
     server.fail("POST", UPLOADS, Status(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"create it"}]}'))
     with pytest.raises(MissingError, match="create it") as caught:

@@ -29,6 +29,7 @@ STORE_BYTES_PER_SECOND = 10 << 20
 """A registry hashes and moves a blob before it answers the PUT: it gets the time for that."""
 _OCTETS = ("Content-Type", "application/octet-stream")
 _NO_CONTENT = 204
+_STORED = frozenset({201, _NO_CONTENT})
 _LOST = frozenset({400, 404, 409, 416})
 """The session is gone, or what it holds is not what was sent."""
 
@@ -103,6 +104,9 @@ class Upload:
         if not answer.ok:
             raise self.failed(answer)
         check_digest_header(answer, str(digest))
+        if answer.status not in _STORED and not self.is_there():
+            where = wire.redact(answer.url)
+            raise _SessionLostError(f"{where} answered {answer.status} without storing the blob: expected 201")
 
     def _resume(self, *, lost: bool) -> None:
         """Ask the session how far it came; forget it where it cannot say, or is no further than before."""
