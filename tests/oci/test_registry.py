@@ -289,8 +289,16 @@ def test_whether_a_manifest_is_there_is_one_head(server: FaultyRegistry, app: Re
     fill(server)
     assert app.has_manifest(MANIFEST.digest)
     assert methods(server) == ["HEAD", "HEAD"]
-    server.fail("HEAD", "/manifests/", Status(405))
+    server.fail("HEAD", "/manifests/", Status(405), times=2)
     assert app.has_manifest(MANIFEST.digest)
+    assert not app.has_manifest(OTHER.digest)
+
+
+def test_a_manifest_whose_digest_the_registry_does_not_tell_is_read(server: FaultyRegistry, app: Registry) -> None:
+    fill(server)
+    server.sends_digest = False
+    assert app.has_manifest(MANIFEST.digest)
+    assert methods(server) == ["HEAD", "GET"]
 
 
 def test_a_manifest_is_put_by_digest_or_tag_with_its_exact_bytes(server: FaultyRegistry, app: Registry) -> None:
