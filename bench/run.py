@@ -14,12 +14,12 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from bench import images, measure, peers
+from bench import images, measure, peers, tags
 from bench.measure import MB, Run, interleaved, median_ratio, median_wall
 
 ROOT = Path(__file__).parent.parent
@@ -240,6 +240,56 @@ def bench_again(report: Report, archive: Path, rounds: int, start_s: float) -> N
     report.tables.append("\n".join(lines))
 
 
+def bench_tags(report: Report, archive: Path, rounds: int) -> None:
+    """100,000 signed tags in 1,024 bins, by 100 tags in one file; the registry's list of tags is reported apart."""
+    source = f"docker-archive:{archive}"
+    with peers.registry(SCRATCH) as registry, tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        few = tags.Repository(registry, "few", Path(folder, "few"))
+        many = tags.Repository(registry, "many", Path(folder, "many"))
+        few.fill(source, tags.FEW, 0)
+        many.fill(source, tags.MANY, tags.BINS)
+        both = {"100 tags": few, "100,000 tags in 1,024 bins": many}
+        listing = {name: median(item.listing_s() for _ in range(rounds)) for name, item in both.items()}
+        numbers = iter(range(1_000_000))
+        pushes = interleaved(rounds, {name: _next_push(item, source, numbers) for name, item in both.items()})
+        warm = interleaved(rounds, {name: _verify(item, item.home) for name, item in both.items()})
+        cold = interleaved(rounds, {name: _cold_verify(item, folder, numbers) for name, item in both.items()})
+    small, large = both
+    lines = ["### Many tags", "", "| | push s | verify, warm s | verify, cold s | the registry's list of tags s |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for name in both:
+        figures = (median_wall(pushes[name]), median_wall(warm[name]), median_wall(cold[name]), listing[name])
+        lines.append(f"| {name} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
+    report.tables.append("\n".join(lines))
+    print(report.tables[-1], flush=True)
+    apart = {name: tags.LISTINGS_A_PUSH * listing[name] for name in both}
+    ratio = (median_wall(pushes[large]) - apart[large]) / (median_wall(pushes[small]) - apart[small])
+    report.add(f"push to {large}, by {small}, the registry's list of tags apart", ratio, 1.5, " x")
+    report.add("verify likewise, warm", median_ratio(warm[large], warm[small]), 1.5, " x")
+    report.add("verify likewise, cold", median_ratio(cold[large], cold[small]), 1.5, " x")
+
+
+def _next_push(repository: tags.Repository, source: str, numbers: Iterator[int]) -> Callable[[], Run]:
+    def push() -> Run:
+        return repository.dockseal("push", "-q", "--from", source, f"{repository.full_name}:new-{next(numbers)}")
+
+    return push
+
+
+def _verify(repository: tags.Repository, home: Path) -> Callable[[], Run]:
+    return lambda: repository.dockseal("verify", f"{repository.full_name}:build-000042", home=home)
+
+
+def _cold_verify(repository: tags.Repository, folder: str, numbers: Iterator[int]) -> Callable[[], Run]:
+    def verify() -> Run:
+        home = Path(folder, f"reader-{next(numbers)}")
+        (home / "dockseal").mkdir(parents=True)
+        shutil.copy(repository.home / "dockseal" / "config.toml", home / "dockseal")
+        return _verify(repository, home)()
+
+    return verify
+
+
 def bench_large(report: Report) -> None:
     archive = images.docker_archive(SCRATCH / "large.tar", (LARGE_LAYER_BYTES,))
     run = pushed_to_empty_registry(dockseal_push(f"docker-archive:{archive}"))
@@ -278,6 +328,7 @@ def main() -> None:
     bench_uncompressed(report, archive, arguments.rounds)
     bench_compressed(report, layout, arguments.rounds)
     bench_again(report, archive, arguments.rounds, start_s)
+    bench_tags(report, images.docker_archive(SCRATCH / "small.tar", (1 * MB,)), arguments.rounds)
     if arguments.large:
         bench_large(report)
     arguments.report.write_text(report.markdown(arguments.rounds))

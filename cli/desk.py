@@ -165,6 +165,7 @@ class Desk:
             root=None if options.root is None else Digest.of(_read(options.root)),
             trust_on_first_use=options.trust_on_first_use,
             allow_example_keys=self.allow_example_keys,
+            immutable=self.config.immutable_tags,
             warn=terminal.warn,
         )
 

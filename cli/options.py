@@ -49,6 +49,12 @@ AsName = Annotated[
 PassphraseFile = Annotated[
     Path | None, typer.Option("--passphrase-file", metavar="FILE", help="Read the passphrase from a file's first line.")
 ]
+Bins = Annotated[
+    int,
+    typer.Option(
+        "--bins", min=0, metavar="N", help="Put the tags into N hash bins, a power of two up to 4096; 0 is none."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print NAME@DIGEST only.")]

@@ -338,7 +338,10 @@ def _show_inspection(found: Inspection, store: Store, desk: Desk) -> None:
     terminal.say(f"  root      version {verified.root.version}, sha256:{verified.root_sha256}")
     terminal.say(f"  pin       {found.trusted.pin.anchor}")
     for identity in verified.links.pending:
-        terminal.say(f"  pending   {identity[:12]}: another writer's state that is not part of this one")
+        terminal.say(
+            f"  pending   {identity[:12]}: another writer's change that is not part of this state; "
+            f"next, where its key is: dockseal repo refresh {store.name}"
+        )
     terminal.say("")
     rows = [
         (

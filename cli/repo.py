@@ -1,4 +1,4 @@
-"""repo init, status, refresh, log."""
+"""repo init, status, refresh, log, rebin, prune."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import options, terminal
+from cli import changes, options, terminal
 from cli.changes import key_names, say
 from cli.desk import Desk, TrustOptions
-from trust.errors import ExpiredError, UnsignedError, UsageError
+from trust.errors import DeniedError, ExpiredError, UnsignedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,7 @@ def init(
             "--expires", metavar="ROLE=DAYS", help="root and targets 365, snapshot 90, timestamp 14 by default."
         ),
     ] = None,
+    bins: options.Bins = 0,
     root: options.RootFile = None,
     as_name: options.AsName = None,
     passphrase_file: options.PassphraseFile = None,
@@ -68,6 +69,7 @@ def init(
     from cli.send import announce_keys, explain_root
     from trust.repo import Roles, lay_foundation
     from trust.repo import init as begin
+    from trust.tuf.bins import check_count
 
     desk = Desk(passphrase_file=passphrase_file)
     store = _store(desk, name, as_name)
@@ -80,7 +82,7 @@ def init(
         "timestamp": timestamp_threshold,
     }
     labels = {role: tuple(chosen) for role, chosen in named.items() if chosen}
-    roles = Roles(labels, thresholds, _days(expires))
+    roles = Roles(labels, thresholds, _days(expires), check_count(bins))
     state = begin(writer, lambda: lay_foundation(desk.keys, store.repository, roles, before_new=announce_keys))
     terminal.say(f"Initialized {store.name}")
     explain_root(desk, store, state)
@@ -137,7 +139,10 @@ def status(
         head = ("ROLE", "VERSION", "SIGN FROM", "SIGN BY", "", "WHO", "HERE", "NEXT")
         terminal.say(terminal.table(head, [_row(item, desk, steps[item.role]) for item in roles]))
         for identity in pending:
-            terminal.say(f"pending: {identity[:12]}, another writer's state that is not part of this one")
+            terminal.say(
+                f"pending: {identity[:12]}, another writer's change that is not part of this state; "
+                f"next, where its key is: dockseal repo refresh {name}"
+            )
         for item in waiting:
             what = item.problem.message if item.problem is not None else f"waits for {_waits_for(item)}"
             terminal.say(f"proposal {item.id}: {what}; next: {_next_of(item, name)}")
@@ -157,6 +162,7 @@ def refresh(
 ) -> None:
     """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
 
+    What several writers announced at once is joined, and what is pending as far as its keys are here.
     What is due and needs keys of others as well, or a publisher, is proposed: `dockseal approve` adds theirs.
     Where a role has expired whose key is elsewhere, the rest is signed, and the exit code is 13.
 
@@ -231,12 +237,111 @@ def log(
         for role, version in entry.roles.items():
             signers = ", ".join(labels.get(key, key[:7]) for key in entry.signed_by.get(role, ()))
             terminal.say(f"  {role} {version}" + (f"  signed by {signers}" if signers else ""))
+        for identity in entry.pending:
+            terminal.say(f"  pending {identity[:12]}; next, where its key is: dockseal repo refresh {name}")
         for change in entry.changes:
             before, after = (change.before or "")[:12], (change.after or "")[:12]
             sign = "+" if not before else "-" if not after else "~"
             terminal.say(
                 f"  {sign} {change.tag}  {' -> '.join(part for part in (before, after) if part)}  ({change.role})"
             )
+
+
+@options.explained(app)
+def rebin(
+    name: RepositoryArgument,
+    signer: Annotated[
+        str, typer.Argument(metavar="[SIGNER]", help="Whose tags; those of targets where there are no signers.")
+    ] = "targets",
+    bins: options.Bins = 0,
+    dry_run: options.DryRun = False,
+    output: options.OutputOption = options.Output.TEXT,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Put a signer's tags into another number of hash bins; what they mean stays as it is.
+
+    With thousands of tags a push is faster when it signs and sends the file of one bin, and not all tags again.
+    The signer's key must be on this machine, since it signs every bin.
+
+    Example:
+      dockseal repo rebin ghcr.io/acme/app ci --bins 1024
+    """
+    from trust.team import plan_bins
+
+    desk = Desk(passphrase_file=passphrase_file)
+    writer = changes.writer_of(desk, name, TrustOptions(root=root, as_name=as_name))
+    edit = plan_bins(writer, signer, bins, desk.now)
+    result = changes.settle(desk, writer, name, edit, dry_run=dry_run, output=output)
+    changes.say_results([result | {"signer": signer, "bins": bins}], output)
+
+
+@options.explained(app)
+def prune(
+    name: RepositoryArgument,
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", min=0, metavar="DAYS", help="Keep states that are younger.")
+    ] = 30,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    output: options.OutputOption = options.Output.TEXT,
+    root: options.RootFile = None,
+    as_name: options.AsName = None,
+) -> None:
+    """Remove old states that newer ones cover, and proposals that were overtaken with them.
+
+    The last 64 versions stay, whatever their age, and so does what is pending, announced and not covered, or
+    current. The registry must let you delete; the space comes back with its next garbage collection.
+
+    Example (a scheduled job):
+      dockseal repo prune -y --keep-days 90 ghcr.io/acme/app
+    """
+    from trust.prune import plan_prune
+    from trust.prune import prune as remove
+    from trust.read import Reader
+
+    desk = Desk()
+    store = _store(desk, name, as_name)
+    machine = desk.machine(TrustOptions(root=root, as_name=as_name))
+    plan = plan_prune(store, Reader(store, machine), machine, keep_days)
+    text = output is options.Output.TEXT
+    if text:
+        for state in plan.states:
+            terminal.say(f"{state.tag}  {terminal.moment(state.made)}")
+        for tag in plan.proposals:
+            terminal.say(tag)
+    if plan.unknown:
+        terminal.warn(f"{len(plan.unknown)} old states are left, since nothing shows that they are covered")
+    removed: tuple[str, ...] = ()
+    denied = None
+    if plan.tags and not dry_run:
+        if not terminal.confirm(f"Remove {_count(plan.tags)} from {store.name}?", yes=yes):
+            terminal.note("Nothing was removed.")
+            raise typer.Exit(1)
+        done = remove(store, plan)
+        removed, denied = done.removed, done.denied
+    if output is options.Output.JSON:
+        terminal.say_json(
+            {
+                "repository": store.repository,
+                "found": list(plan.tags),
+                "removed": list(removed),
+                "kept": plan.kept,
+                "uncovered": list(plan.unknown),
+            }
+        )
+    else:
+        stay = plan.kept + (0 if dry_run else len([state for state in plan.states if state.tag not in removed]))
+        what = f"Would remove {_count(plan.tags)}" if dry_run else f"Removed {_count(removed)}"
+        terminal.say(f"{what}; {stay} states stay")
+    if denied is not None:
+        raise DeniedError(
+            f"{store.name}: {_count(plan.tags[len(removed) :])} could not be removed, and do no harm but take "
+            f"room: {denied.message}",
+            hint="switch deletion on (registry:2: REGISTRY_STORAGE_DELETE_ENABLED=true), or log in as somebody who "
+            "may delete; then run this again",
+        )
 
 
 def _say_proposed_already(writer: Writer, name: str) -> None:
@@ -252,6 +357,10 @@ def _store(desk: Desk, name: str, as_name: str | None) -> Store:
     if asked.tag is not None or asked.digest is not None:
         raise UsageError(f"{name} names an image: expected a repository, without tag and digest")
     return desk.store(asked, as_name)
+
+
+def _count(tags: Sequence[str]) -> str:
+    return f"{len(tags)} tag{'s' * (len(tags) != 1)}"
 
 
 def _days(values: list[str] | None) -> dict[str, int]:

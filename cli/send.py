@@ -206,6 +206,18 @@ class Signing:
         terminal.say(f"{how} {name}")
         if signed.initialised:
             explain_root(self._desk, self._store, signed.state)
+        self._advise_bins(signed.state)
+
+    def _advise_bins(self, state: Trusted) -> None:
+        from trust.tuf.bins import advised
+
+        for role, payload in state.verified.targets.items():
+            if bins := advised(payload):
+                whose = "" if role == "targets" else f" {role}"
+                terminal.note(
+                    f"Hint: {role} signs {len(payload.targets)} tags in one file, and each push sends all of them; "
+                    f"faster: dockseal repo rebin {self._store.name}{whose} --bins {bins}"
+                )
 
     def _found(self) -> Foundation:
         from trust.repo import Roles, lay_foundation

@@ -42,6 +42,7 @@ def add(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Move the tags that targets signs now to this signer.")
     ] = False,
+    bins: options.Bins = 0,
     dry_run: options.DryRun = False,
     output: options.OutputOption = options.Output.TEXT,
     root: options.RootFile = None,
@@ -76,7 +77,7 @@ def add(
                 f"the root key of {repository} is not here: {name} will sign, and the next publisher publishes it"
             )
             publishes = False
-        signer = NewSigner(name, keys, threshold, tuple(tags or ALL_TAGS), days, publishes)
+        signer = NewSigner(name, keys, threshold, tuple(tags or ALL_TAGS), days, publishes, bins)
         edit = plan_signer(writer, signer, desk.now, adopt=adopt)
         results.append(changes.settle(desk, writer, repository, edit, dry_run=dry_run, output=output))
     changes.say_results(results, output)

@@ -56,13 +56,15 @@ def approve(writer: Writer, proposal: Proposal) -> Outcome:
 
     Raises:
         UnsignedError: it waits for no key of this machine.
-        ConflictError: it was overtaken, or another writer was faster.
+        ConflictError: it was overtaken.
         TamperedError: it is malformed, or bears a forged signature.
     """
     if proposal.problem is not None:
         raise proposal.problem
     found = differences(writer.standing(), proposal.proposed)
     try:
+        writer.look_again()  # people take their time to look at it
+        proposal = replace(proposal, proposed=decode(contents(proposal.proposed).items(), writer.standing()))
         outcome = _completed(writer, proposal) or _sign(writer, proposal)
         if outcome.state is None:
             writer.look_again()

@@ -9,6 +9,7 @@ neither takes a clock nor loads a role without looking for a target; tests/trust
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,12 +21,15 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from trust.errors import DocksealError, ExpiredError, TamperedError
 from trust.tuf import rules
-from trust.tuf.roles import TOP_LEVEL_ROLES, delegated_names
+from trust.tuf.roles import TOP_LEVEL_ROLES, bins_of, delegated_names
 from trust.tuf.state import MAX_ROLE_FILE_BYTES, State, identity_of
 from trust.tuf.verified import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
+
+    from tuf.api.metadata import TargetFile
+    from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 
 _BASE_URL = "state:/"
@@ -64,12 +68,8 @@ def verify_state(state: State, trusted_root: bytes) -> Verified:
     if trusted_root not in state.roots:  # else what python-tuf trusts would not be what the state holds
         raise TamperedError("the trust data does not hold the root that it is to be verified from")
     try:
-        return _refresh(state, trusted_root)
-    except (exceptions.RepositoryError, exceptions.DownloadError) as error:
-        raise TamperedError(f"the trust data does not verify: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        # python-tuf's parser lets these out on malformed fields; see its Metadata.from_dict
-        raise TamperedError(f"the trust data is malformed: {type(error).__name__}: {error}") from error
+        with _foreign_errors():
+            return _refresh(state, trusted_root)
     except OSError as error:
         raise DocksealError(f"cannot use the folder for temporary files: {error.strerror or error}") from error
 
@@ -131,18 +131,28 @@ def _refresh(state: State, trusted_root: bytes) -> Verified:
         trusted.reference_time = datetime.min.replace(tzinfo=UTC)
         updater.refresh()
         targets = {Targets.type: trusted.targets}
-        waiting = [(Targets.type, role) for role in delegated_names(trusted.targets)]
+        bins: dict[str, str] = {}
+        waiting = [Targets.type]
         while waiting:
-            parent, role = waiting.pop(0)
-            if role in targets:
-                raise TamperedError(f"the role {role!r} is delegated twice: expected one place for a name")
-            targets[role] = updater._load_targets(role, parent)  # noqa: SLF001 - likewise
-            waiting += [(role, child) for child in delegated_names(targets[role])]
+            parent = waiting.pop(0)
+            for role in delegated_names(targets[parent]):
+                if role in targets or role in bins:
+                    raise TamperedError(f"the role {role!r} is delegated twice: expected one place for a name")
+                if bins_of(targets[parent]) is not None:
+                    bins[role] = parent
+                    continue
+                targets[role] = updater._load_targets(role, parent)  # noqa: SLF001 - likewise
+                waiting.append(role)
     links, terms = rules.links_of(trusted.timestamp), rules.terms_of(trusted.root)
     rules.check_newest_root(state, trusted.root, links)
     rules.check_snapshot_bound(trusted.timestamp)
-    rules.check_snapshot(trusted.snapshot, targets, state)
-    return Verified(
+    rules.check_snapshot(trusted.snapshot, (*targets, *bins), state)
+
+    def lookup(tag: str) -> TargetFile | None:
+        verified.consulted(tag)  # its bins are there then: python-tuf finds them, and fetches nothing by itself
+        return updater.get_targetinfo(tag)
+
+    verified = Verified(
         state=state,
         root=trusted.root,
         timestamp=trusted.timestamp,
@@ -151,5 +161,54 @@ def _refresh(state: State, trusted_root: bytes) -> Verified:
         terms=terms,
         links=links,
         identity=identity_of(trusted.timestamp.to_dict()),
-        lookup=updater.get_targetinfo,
+        lookup=lookup,
+        bins=bins,
+        load_bin=_Bins(state, trusted, bins).load,
     )
+    return verified
+
+
+class _Bins:
+    """Fetches and verifies hash bins when a lookup needs them: one of a thousand files, not all."""
+
+    def __init__(self, state: State, trusted: TrustedMetadataSet, parents: Mapping[str, str]) -> None:
+        self._state = state
+        self._trusted = trusted
+        self._parents = parents
+        self._loaded: dict[str, Targets] = {}
+
+    def load(self, name: str) -> Targets:
+        """The payload of one bin, which delegates to nobody.
+
+        Raises:
+            TamperedError: it is not what its delegation and the snapshot say.
+            DocksealError: it could not be fetched.
+        """
+        if name not in self._loaded:
+            file = self._state.names[name]
+            data = self._state.files[file]
+            rules.check_file(file, data, "")
+            with _foreign_errors():
+                payload = self._trusted.update_delegated_targets(data, name, self._parents[name])
+            if payload.delegations is not None:
+                raise TamperedError(f"the hash bin {name} delegates: expected tags alone")
+            self._loaded[name] = payload
+        return self._loaded[name]
+
+
+@contextlib.contextmanager
+def _foreign_errors() -> Iterator[None]:
+    """python-tuf's errors as ours.
+
+    Raises:
+        TamperedError: what was to be verified does not verify.
+    """
+    try:
+        yield
+    except (exceptions.RepositoryError, exceptions.DownloadError) as error:
+        if isinstance(error.__cause__, DocksealError):  # a file could not be fetched: that is no verdict on it
+            raise error.__cause__ from error
+        raise TamperedError(f"the trust data does not verify: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        # python-tuf's parser lets these out on malformed fields; see its Metadata.from_dict
+        raise TamperedError(f"the trust data is malformed: {type(error).__name__}: {error}") from error

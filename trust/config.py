@@ -9,6 +9,7 @@
 
     [registry."registry.lan:5000"]
     insecure = true                   # plain HTTP
+    immutable_tags = true             # tags cannot move, _trust neither
 
     [defaults]
     compression = "gzip:1"
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PIN_NAMES = {"repository", "root", "root_keys", "threshold", "signed_as", "min_root", "min_version"}
+_REGISTRY_NAMES = {"insecure", "immutable_tags"}
 _DEFAULT_NAMES = {"compression", "max_concurrent_uploads"}
 _KEY_ID_DIGITS = 64
 
@@ -42,6 +44,7 @@ class Config:
 
     pins: tuple[Pin, ...] = ()
     insecure: frozenset[str] = frozenset()
+    immutable_tags: frozenset[str] = frozenset()
     compression: str = "gzip"
     max_concurrent_uploads: int = 5
 
@@ -66,7 +69,8 @@ def load(path: Path) -> Config:
         raise UsageError(f"{path}: pin is no list: write [[pin]]")
     return Config(
         pins=tuple(_pin(item, path, f"[[pin]] number {number}") for number, item in enumerate(pins, start=1)),
-        insecure=_insecure(body, path),
+        insecure=_registries(body, "insecure", path),
+        immutable_tags=_registries(body, "immutable_tags", path),
         compression=_text(defaults.get("compression", "gzip"), path, "compression"),
         max_concurrent_uploads=_number(defaults.get("max_concurrent_uploads", 5), path, "max_concurrent_uploads"),
     )
@@ -151,14 +155,15 @@ def _pin(item: object, path: Path, where: str) -> Pin:
     )
 
 
-def _insecure(body: dict[str, object], path: Path) -> frozenset[str]:
+def _registries(body: dict[str, object], setting: str, path: Path) -> frozenset[str]:
+    """The registries for which a setting is true."""
     found = set()
     for host, item in _table(body.get("registry", {}), path, "[registry]").items():
         table = _table(item, path, f'[registry."{host}"]')
-        _refuse_unknown(table, {"insecure"}, path, f'in [registry."{host}"]')
-        if not isinstance(table.get("insecure", False), bool):
-            raise UsageError(f'{path}: [registry."{host}"]: insecure is neither true nor false')
-        if table.get("insecure"):
+        _refuse_unknown(table, _REGISTRY_NAMES, path, f'in [registry."{host}"]')
+        if not isinstance(table.get(setting, False), bool):
+            raise UsageError(f'{path}: [registry."{host}"]: {setting} is neither true nor false')
+        if table.get(setting):
             found.add(host)
     return frozenset(found)
 

@@ -15,8 +15,9 @@ from trust.heads import continues
 from trust.oci.final import image_of
 from trust.oci.reference import check_new_tag
 from trust.pins import Pin
+from trust.publish import move_pointer
 from trust.read import Reader
-from trust.states import announce, point, read_pointer
+from trust.states import POINTER_TAG, announce, read_pointer
 from trust.upload import upload_image
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def copy(source: Store, target: Store, tag: str | None, machine: Machine, upload
     images, missing = _images(source, trusted.verified, tag, target, uploads)
     if not standing:
         manifest = announce(target, trusted.verified.state, trusted.verified.version)
-        point(target, manifest)
+        if machine.moves_tags(target.repository) and not move_pointer(target, manifest):
+            machine.warn(
+                f"{target.name} does not let the tag {POINTER_TAG} move: the state stands under its own tag alone"
+            )
     for name, image in images:
         target.put_manifest(image, name)
     Reader(target, replace(machine, pins=(*machine.pins, pin))).remember(replace(trusted, pin=pin))

@@ -4,7 +4,7 @@
 
     DocksealError                 exit 1   an error without a verdict
      ├── UsageError               exit 2   usage, bad input, an invalid configuration file
-     ├── ConflictError            exit 1   another writer was first; nothing was lost
+     ├── ConflictError            exit 1   others were at work; nothing was lost
      ├── UnreachableError         exit 3   the store could not be reached or denied access
      │    └── DeniedError         exit 3   401 or 403: who you are may not do this
      ├── KeyUnavailableError      exit 4   key not found, damaged key file, HSM or KMS failure

@@ -13,7 +13,6 @@ from tuf.api.metadata import Metadata, Targets
 
 from trust.errors import ConflictError, TamperedError
 from trust.proposals import Proposal, discard, store_proposal
-from trust.tuf.differences import effective_tags
 from trust.tuf.merge import merge_targets
 from trust.tuf.proposed import Proposed, judge, sign_with
 from trust.tuf.rules import terms_of
@@ -81,7 +80,7 @@ def _follows(draft: RoleDraft, proposed: Proposed, base: Verified, now: datetime
 
 def proposes(proposal: Proposal, base: Verified, target: Target, roles: Sequence[str]) -> bool:
     """Whether it proposes this tag already, in these roles: a pipeline that runs again proposes nothing new."""
-    files = {draft.role: draft.metadata.signed for draft in proposal.proposed.drafts}
+    files = {base.owner(draft.role): draft.metadata.signed for draft in proposal.proposed.drafts}
     if files.keys() != set(roles) or not files.keys() <= base.targets.keys():
         return False
     wanted = _undated(target.to_file())
@@ -95,12 +94,12 @@ def waiting_tags(proposal: Proposal, base: Verified, roles: Sequence[str]) -> li
     Whoever may sign and not publish signs tag after tag; each proposal has those before it, or only one would count.
     """
     files = [draft.metadata.signed for draft in proposal.proposed.drafts]
-    names = {draft.role for draft in proposal.proposed.drafts}
+    names = {base.owner(draft.role) for draft in proposal.proposed.drafts}
     if not files or not proposal.proposed.is_complete or not names == set(roles) <= base.targets.keys():
         return []
     found: dict[str, TargetFile] = {}
     for role, file in zip((draft.role for draft in proposal.proposed.drafts), files, strict=True):
-        old = base.targets[role]
+        old = base.payload(role)
         if (
             not isinstance(file, Targets)
             or file.delegations != old.delegations
@@ -113,12 +112,11 @@ def waiting_tags(proposal: Proposal, base: Verified, roles: Sequence[str]) -> li
 
 def includes(proposed: Proposed, older: Proposal, base: Verified) -> bool:
     """Whether a proposal has every tag of an older one that waits for nothing but a publisher."""
-    roles = [draft.role for draft in proposed.drafts]
+    roles = [base.owner(draft.role) for draft in proposed.drafts]
     tags = waiting_tags(older, base, roles)
     files = [draft.metadata.signed for draft in proposed.drafts]
-    return bool(tags) and all(
-        isinstance(file, Targets) and item.path in file.targets for file in files for item in tags
-    )
+    listed = {tag for file in files if isinstance(file, Targets) for tag in file.targets}
+    return bool(tags) and all(item.path in listed for item in tags)
 
 
 def _undated(target: TargetFile) -> dict[str, object]:
@@ -126,17 +124,6 @@ def _undated(target: TargetFile) -> dict[str, object]:
     if isinstance(target.custom, dict):
         body["custom"] = {name: item for name, item in target.custom.items() if name != "signedAt"}
     return body
-
-
-def move_tags(store: Store, before: Verified, after: Verified) -> tuple[str, ...]:
-    """Move each image tag whose signature is new, last of all; tags whose image is not there stay."""
-    old = effective_tags(before.targets)
-    moved = []
-    for tag, digest in effective_tags(after.targets).items():
-        if old.get(tag) != digest and store.has_manifest(digest) and store.resolve(tag) != digest:
-            store.put_manifest(store.get_manifest(digest), tag)
-            moved.append(tag)
-    return tuple(moved)
 
 
 def keep_alive(
@@ -160,13 +147,13 @@ def keep_alive(
             for draft in proposal.proposed.drafts
             if after.versions.get(draft.role) != before.versions.get(draft.role)
         }
-        if not overtaken or not overtaken.keys() <= before.targets.keys() & after.targets.keys():
+        if not overtaken or not overtaken.keys() <= {*before.names} & {*after.names}:
             continue
         files = {draft.role: draft.metadata for draft in proposal.proposed.drafts}
         for role in overtaken:
             mine = files[role].signed
             assert isinstance(mine, Targets)  # noqa: S101 - root was left out
-            merged = merge_targets(before.targets[role], after.targets[role], mine)
+            merged = merge_targets(before.payload(role), after.payload(role), mine)
             merged.version = after.versions[role] + 1
             files[role] = Metadata(merged)
         again = {key_id for draft in overtaken.values() for need in draft.needs for key_id in need.signed}

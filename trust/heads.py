@@ -6,53 +6,63 @@ past the pointer, so that a change which a killed writer announced is completed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Metadata
-
-from trust.errors import ConflictError, DocksealError, UnreachableError
+from trust.errors import ConflictError, DocksealError, RollbackError, TamperedError, UnreachableError
 from trust.proposals import tags_of
-from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, own_tag, read_announced
-from trust.tuf.edits import PUBLISHING_ROLES
-from trust.tuf.state import COVERED_VERSIONS
+from trust.read import still_publishing
+from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, own_tag, read_announced, read_pointer
+from trust.tuf.join import newest_root, same_content
+from trust.tuf.state import COVERED_VERSIONS, FAST_FORWARDED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tuf.api.metadata import MetaFile, Root
+    from tuf.api.metadata import MetaFile
 
+    from trust.digest import Digest
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
     from trust.states import Announced
-    from trust.tuf.state import State
     from trust.tuf.verified import Verified
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What was found: the state to build on, and the heads that are not part of it.
+    """What was found: the heads, the strongest first; of those that say the same only the strongest.
 
-    ``pointed``: there is a pointer; without one, the repository's first state is announced at most.
+    ``twins`` are the others of those, which whatever is built on them covers too. ``pointer`` is the digest
+    that ``_trust`` points at. ``tags`` are all tags of the repository, as they were listed.
     """
 
-    base: Trusted
-    others: tuple[Trusted, ...] = ()
-    proposal_tags: tuple[str, ...] = ()
-    pointed: bool = True
+    states: tuple[Trusted, ...]
+    twins: tuple[Trusted, ...] = ()
+    pointer: Digest | None = None
+    tags: tuple[str, ...] = ()
 
     @property
-    def pending(self) -> tuple[str, ...]:
-        """The identities of the heads that the next state cannot include yet."""
-        return tuple(head.verified.identity for head in self.others)
+    def base(self) -> Trusted:
+        """The strongest head: the larger (version, identity)."""
+        return self.states[0]
+
+    @property
+    def others(self) -> tuple[Trusted, ...]:
+        """The other heads."""
+        return self.states[1:]
+
+    @property
+    def proposal_tags(self) -> tuple[str, ...]:
+        """The tags that hold proposals."""
+        return tags_of(self.tags)
 
 
 def covers(newer: Verified, older: Verified) -> bool:
     """Whether ``newer`` lists ``older`` as an ancestor and in nothing falls below it."""
     if older.identity not in dict(newer.links.covers) or newer.version <= older.version:
         return False
-    return _reaches_all(newer, older)
+    return reaches_all(newer, older)
 
 
 def continues(newer: Verified, older: Verified) -> bool:
@@ -65,18 +75,18 @@ def continues(newer: Verified, older: Verified) -> bool:
         return True
     is_history = older.version < newer.version - COVERED_VERSIONS
     return (
-        is_history and older.state.roots == newer.state.roots[: older.state.root_version] and _reaches_all(newer, older)
+        is_history and older.state.roots == newer.state.roots[: older.state.root_version] and reaches_all(newer, older)
     )
 
 
-def _reaches_all(newer: Verified, older: Verified) -> bool:
-    """Whether no role falls."""
+def reaches_all(newer: Verified, older: Verified) -> bool:
+    """Whether no role falls, nor the root."""
     if newer.root.version < older.root.version:
         return False
-    return all(_reaches(newer.snapshot.meta.get(name), meta) for name, meta in older.snapshot.meta.items())
+    return all(not_below(newer.snapshot.meta.get(name), meta) for name, meta in older.snapshot.meta.items())
 
 
-def _reaches(new: MetaFile | None, old: MetaFile) -> bool:
+def not_below(new: MetaFile | None, old: MetaFile) -> bool:
     """Whether a snapshot entry is at least as new: at equal versions, of equal hashes."""
     if new is None:
         return False
@@ -84,10 +94,10 @@ def _reaches(new: MetaFile | None, old: MetaFile) -> bool:
 
 
 def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted] = ()) -> Heads | None:
-    """The state to build on, or None where the repository has no trust data at all.
+    """The heads, or None where the repository has no trust data at all.
 
-    Of several heads those that stand on the pointer's state go first, then the larger (version,
-    identity): what somebody was told is live never loses.
+    All must be signed by keys that the newest root among them still lets publish, whatever the pointer says:
+    a publisher that was removed cannot go on under the root that still knew it.
 
     Args:
         store: scoped to the repository.
@@ -97,36 +107,39 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
 
     Raises:
         ConflictError: more candidates than can be looked at.
-        UntrustedRootError, TamperedError, RollbackError: the pointer's state is not acceptable, or without
-            a pointer what is there is older than what was seen.
+        UntrustedRootError, TamperedError, RollbackError: nothing acceptable is there.
     """
-    pointer = _pointer(store, reader, known)
     tags = store.tags(MAX_TAGS)
-    states = announced(tags)
-    if pointer is None and not states:
-        return None
-    covered = set() if pointer is None else _hints(pointer.verified)
-    floor = 0 if pointer is None else pointer.verified.version - COVERED_VERSIONS
-    waiting = [item for item in states if item.version > floor and item.identity not in covered]
-    if len(waiting) > MAX_CANDIDATES:
-        raise ConflictError(
-            f"{store.name} holds {len(waiting)} announced states that nothing covers: at most {MAX_CANDIDATES} are "
-            "looked at, so that nobody can keep writers busy for ever",
-            hint="remove the tags _trust.* that are not yours, or ask whoever may",
-        )
-    found = [] if pointer is None else [pointer]
-    for item in waiting:
-        trusted = _known(item, known) or _candidate(store, item.tag, reader, machine)
-        if trusted is not None:
-            found.append(trusted)
+    digest, pointer, problem = _pointer(store, reader, known)  # after the list: the pointer is what may move back
+    found = _Search(store, reader, machine, known, pointer, announced(tags)).found()
+    if not found and problem is not None:
+        raise problem
+    if problem is not None:
+        machine.warn(f"the state that {POINTER_TAG} points at is left out: {problem}")
     if not found:
         return None
-    heads = _still_published(uncovered(found), machine)
-    preferred = [head for head in heads if pointer is None or head is pointer or _stands_on(head, pointer)]
-    base = max(preferred or heads, key=lambda head: (head.verified.version, head.verified.identity))
-    reader.check_seen(base)  # the pointer, and what was announced after it, may be gone
-    others = tuple(head for head in heads if head is not base)
-    return Heads(base, others, tags_of(tags), pointed=pointer is not None)
+    states, twins = _strongest_first(uncovered(_without_history(found, known)))
+    _check_seen(reader, states)
+    return Heads(states, twins, digest, tags)
+
+
+def _check_seen(reader: Reader, states: Sequence[Trusted]) -> None:
+    """What this machine saw is part of some head, and so of whatever joins them; the others may be forks of it.
+
+    The pointer, and what was announced after it, may be gone.
+
+    Raises:
+        RollbackError: it is part of none.
+    """
+    problems = []
+    for state in states:
+        try:
+            reader.check_seen(state)
+        except RollbackError as problem:
+            problems.append(problem)
+        else:
+            return
+    raise problems[0]
 
 
 def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
@@ -135,47 +148,124 @@ def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
     return [item for item in unique if not any(covers(other.verified, item.verified) for other in unique)]
 
 
-def _still_published(heads: list[Trusted], machine: Machine) -> list[Trusted]:
-    """The heads whose snapshot and timestamp verify under the newest root of all: a key that left says nothing more."""
-    newest = max(heads, key=lambda head: head.verified.root.version).verified
-    found = []
-    for head in heads:
-        state = head.verified.state
-        is_older = state.root_version < newest.state.root_version
-        if is_older and state.roots == newest.state.roots[: state.root_version] and not publishes(state, newest.root):
-            machine.warn(
-                f"ignored the state {own_tag(head.verified.version, head.verified.identity)}: it was signed with a "
-                f"key that may not publish any more since root {newest.root.version}"
-            )
-        else:
-            found.append(head)
-    return found
+def _without_history(found: list[Trusted], known: Sequence[Trusted]) -> list[Trusted]:
+    """Without the states that another one, of no older root, has left more than the window behind.
+
+    What this run knows stays: it may be a change of its own, which others have overrun.
+    """
+    return [
+        item
+        for item in found
+        if item in known
+        or not any(
+            item.verified.version < other.verified.version - COVERED_VERSIONS
+            and item.verified.root.version <= other.verified.root.version
+            for other in found
+        )
+    ]
 
 
-def publishes(state: State, root: Root) -> bool:
-    """Whether snapshot and timestamp of a state are signed by keys that this root lets publish."""
-    for role in PUBLISHING_ROLES:
-        file = Metadata.from_bytes(state.role(role))
-        if not root.get_verification_result(role, file.signed_bytes, file.signatures).verified:
-            return False
-    return True
+def _strongest_first(heads: list[Trusted]) -> tuple[tuple[Trusted, ...], tuple[Trusted, ...]]:
+    states: list[Trusted] = []
+    twins: list[Trusted] = []
+    for head in sorted(heads, key=lambda item: (item.verified.version, item.verified.identity), reverse=True):
+        same = any(same_content(head.verified, other.verified) for other in states)
+        (twins if same else states).append(head)
+    return tuple(states), tuple(twins)
 
 
-def _pointer(store: Store, reader: Reader, known: Sequence[Trusted]) -> Trusted | None:
+@dataclass(slots=True)
+class _Search:
+    """One look for what a writer may build on."""
+
+    store: Store
+    reader: Reader
+    machine: Machine
+    known: Sequence[Trusted]
+    pointer: Trusted | None
+    states: Sequence[Announced]
+    looked_at: dict[str, Trusted | None] = field(default_factory=dict)
+    """By tag; None for what did not verify."""
+
+    def found(self) -> list[Trusted]:
+        """The pointer's state and the announced ones that publishers of the newest root among them have signed."""
+        found, late = still_publishing(self._without)
+        self._warn_of(late, found)
+        return found
+
+    def _without(self, late: Mapping[str, Trusted]) -> list[Trusted]:
+        pointer = None if self.pointer is None or self.pointer.verified.identity in late else self.pointer
+        found = [] if pointer is None else [pointer]
+        hinted = set() if pointer is None else _hints(pointer.verified)
+        floor = self._floor(pointer)
+        for item in self.states:  # newest first: one that is valid spares those that it covers
+            mine = _known(item, self.known)
+            if mine is None and (item.identity in hinted or item.version <= floor):
+                continue
+            trusted = mine or self._look_at(item)
+            if trusted is not None and trusted.verified.identity not in late:
+                found.append(trusted)
+                hinted |= _hints(trusted.verified)
+        # what this run announced is there, though a list that was made while tags came and went may lack it
+        here = {item.verified.identity for item in found} | late.keys()
+        found += [item for item in self.known if item.verified.identity not in here]
+        pending = {identity for item in found for identity in item.verified.links.pending}
+        return [item for item in found if item.verified.identity not in pending]
+
+    def _floor(self, pointer: Trusted | None) -> int:
+        """The version up to which nothing is looked at: history. No honest pointer is fast-forwarded."""
+        if pointer is None:
+            return 0
+        version = pointer.verified.version
+        if version >= FAST_FORWARDED:
+            version = max((item.version for item in self.states if item.version < FAST_FORWARDED), default=0)
+        return version - COVERED_VERSIONS
+
+    def _look_at(self, item: Announced) -> Trusted | None:
+        """An announced state, if it verifies; it is read once.
+
+        Raises:
+            ConflictError: more candidates than can be looked at.
+        """
+        if item.tag not in self.looked_at:
+            if len(self.looked_at) >= MAX_CANDIDATES:
+                raise ConflictError(
+                    f"{self.store.name} holds more than {MAX_CANDIDATES} announced states that nothing covers: no "
+                    "more are looked at, so that nobody can keep writers busy for ever",
+                    hint="remove the tags _trust.* that are not yours, or ask whoever may",
+                )
+            self.looked_at[item.tag] = _candidate(self.store, item.tag, self.reader, self.machine)
+        return self.looked_at[item.tag]
+
+    def _warn_of(self, late: Mapping[str, Trusted], found: Sequence[Trusted]) -> None:
+        for identity, item in late.items():
+            if not any(covers(other.verified, item.verified) for other in found):
+                self.machine.warn(
+                    f"ignored the state {own_tag(item.verified.version, identity)}: it was signed with a key that "
+                    f"may not publish any more since root {newest_root(each.verified for each in found).root.version}"
+                )
+
+
+def _pointer(
+    store: Store, reader: Reader, known: Sequence[Trusted]
+) -> tuple[Digest | None, Trusted | None, DocksealError | None]:
+    """Where the pointer points, its state if that is acceptable, and what is wrong with it if it is not."""
     if known:
         digest = store.resolve(POINTER_TAG)
         for item in known:
             if item.digest == digest:
-                return item
-    return reader.read_past_expiry()
+                return digest, item, None
+    try:
+        stored = read_pointer(store, reader.cached)
+        if stored is None:
+            return None, None, None
+        return stored.digest, reader.trust(stored), None
+    except (RollbackError, TamperedError) as problem:
+        return None, None, problem
 
 
 def _known(item: Announced, known: Sequence[Trusted]) -> Trusted | None:
     return next((state for state in known if state.verified.identity.startswith(item.identity)), None)
-
-
-def _stands_on(head: Trusted, pointer: Trusted) -> bool:
-    return covers(head.verified, pointer.verified)
 
 
 def _hints(verified: Verified) -> set[str]:

@@ -9,6 +9,7 @@ from tuf.api.metadata import Metadata
 
 from trust.errors import DocksealError, UnreachableError
 from trust.states import MAX_TAGS, announced, read_announced
+from trust.tuf.state import BIN_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,18 +93,26 @@ def _entry(tag: str, verified: Verified, parent: Verified | None, current: str) 
 
 def _changes(verified: Verified, parent: Verified | None) -> tuple[TagChange, ...]:
     changes = []
-    for role in sorted({*verified.targets, *(parent.targets if parent else ())}):
+    for role in sorted({*verified.names, *(parent.names if parent else ())}):
+        if parent is not None and _same(parent, verified, role):
+            continue
         old, new = _digests(parent, role), _digests(verified, role)
         changes += [
-            TagChange(role, tag, old.get(tag), new.get(tag))
+            TagChange(role.partition(BIN_MARK)[0], tag, old.get(tag), new.get(tag))
             for tag in sorted({*old, *new})
             if old.get(tag) != new.get(tag)
         ]
     return tuple(changes)
 
 
+def _same(parent: Verified, verified: Verified, role: str) -> bool:
+    """Whether a role's file is the same; a hash bin that is need not be fetched."""
+    known = role in parent.state.names and role in verified.state.names
+    return known and parent.state.digest(role) == verified.state.digest(role)
+
+
 def _digests(verified: Verified | None, role: str) -> dict[str, str]:
-    targets = None if verified is None else verified.targets.get(role)
+    targets = None if verified is None or role not in verified.names else verified.payload(role)
     return {} if targets is None else {tag: str(item.hashes["sha256"]) for tag, item in targets.targets.items()}
 
 

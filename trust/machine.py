@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trust.digest import Digest
+
+
+FIRST_PAUSE = 0.05
+MAX_PAUSE = 2.0
+"""Seconds; see :meth:`Machine.pause`."""
 
 
 def _nobody(text: str) -> None:
@@ -34,7 +41,9 @@ class Machine:
         root: pinned for this run alone (``--root FILE``).
         trust_on_first_use: pin what is found where nothing is pinned.
         allow_example_keys: accept the published keys of keys.example.
+        immutable: the registries whose tags cannot move.
         warn: tells people what they should know; also what was pinned.
+        sleep: waits, in seconds.
     """
 
     now: datetime
@@ -44,7 +53,17 @@ class Machine:
     root: Digest | None = None
     trust_on_first_use: bool = False
     allow_example_keys: bool = False
+    immutable: frozenset[str] = frozenset()
     warn: Callable[[str], None] = field(default=_nobody)
+    sleep: Callable[[float], None] = field(default=time.sleep)
+
+    def pause(self, attempt: int) -> None:
+        """Back off before the next round, longer each time, with jitter: writers that meet must not meet again."""
+        self.sleep(random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * 2**attempt)))  # noqa: S311 - no secret
+
+    def moves_tags(self, repository: str) -> bool:
+        """Whether the repository's registry lets tags move, as far as config.toml knows."""
+        return repository.partition("/")[0] not in self.immutable
 
     def memory(self, repository: str) -> Memory:
         """The memory of one repository."""

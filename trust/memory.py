@@ -44,6 +44,7 @@ class Seen:
 
     anchor: str
     identity: str
+    content: str
     root: Digest
     versions: Mapping[str, int] = field(default_factory=dict)
 
@@ -108,7 +109,7 @@ class Memory:
         found = verified.versions
         reset = self._publisher_left(verified, seen)
         for role, version in seen.versions.items():
-            if reset and (role in PUBLISHING_ROLES or role not in {"root", *verified.targets}):
+            if reset and (role in PUBLISHING_ROLES or role not in {"root", *verified.names}):
                 continue
             if reset and version >= FAST_FORWARDED:
                 continue
@@ -118,7 +119,8 @@ class Memory:
                 raise RollbackError(
                     f"the trust data was rolled back: {role} is version {found[role]}, and {version} was seen before"
                 )
-        if not reset and found["timestamp"] == seen.versions["timestamp"] and verified.identity != seen.identity:
+        same_version = not reset and found["timestamp"] == seen.versions["timestamp"]
+        if same_version and verified.identity != seen.identity and _content(verified) != seen.content:
             raise RollbackError(
                 f"the trust data is a fork of what was seen: two states of version {verified.version}, "
                 f"{seen.identity[:12]} before and {verified.identity[:12]} now"
@@ -132,22 +134,24 @@ class Memory:
         """
         with locked(self._folder / ".lock"):
             self.check(verified, anchor)
-            files = {Digest.of(data): data for data in verified.state.files.values()}
+            files = verified.state.files
             folder = self._folder / "files"
-            for digest, data in files.items():
-                if self.file(digest) is None:
-                    write_atomically(folder / digest.hex, data)
+            for name, data in files.here:
+                if self.file(files.digest(name)) is None:
+                    write_atomically(folder / files.digest(name).hex, data)
             body = {
                 "schema": _SCHEMA,
                 "repository": self._repository,
                 "anchor": anchor,
                 "identity": verified.identity,
+                "content": _content(verified),
                 "root": str(Digest.of(verified.state.root)),
                 "versions": verified.versions,
             }
             write_atomically(self._folder / "seen.json", json.dumps(body, indent=1).encode())
+            current = {files.digest(name).hex for name in files}
             for path in folder.iterdir():
-                if _BLOB_NAME.match(path.name) and Digest.from_hex(path.name) not in files:
+                if _BLOB_NAME.match(path.name) and path.name not in current:
                     path.unlink(missing_ok=True)
 
     def _publisher_left(self, verified: Verified, seen: Seen) -> bool:
@@ -167,6 +171,14 @@ class Memory:
         return any(digest == seen.root or self.file(digest) is not None for digest in digests)
 
 
+def _content(verified: Verified) -> str:
+    """A hash over all role files but snapshot and timestamp: two writers may join the same to the same."""
+    state = verified.state
+    left_out = {state.names["snapshot"], state.names["timestamp"]}
+    files = sorted((name, state.files.digest(name).hex) for name in state.files if name not in left_out)
+    return Digest.of(json.dumps(files).encode()).hex
+
+
 def _parse(body: dict[str, object]) -> Seen:
     versions = body["versions"]
     if body["schema"] != _SCHEMA or not isinstance(versions, dict) or not {"root", "timestamp"} <= set(versions):
@@ -176,6 +188,7 @@ def _parse(body: dict[str, object]) -> Seen:
     return Seen(
         str(body["anchor"]),
         str(body["identity"]),
+        str(body["content"]),
         Digest(str(body["root"])),
         versions,
     )

@@ -7,21 +7,26 @@ so, and nothing of either is lost.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trust.client import check_fresh, verify_state
 from trust.digest import Digest
-from trust.errors import ConflictError, DocksealError, UnreachableError, UnsignedError
+from trust.errors import ConflictError, DeniedError, DocksealError, MissingError, UnreachableError, UnsignedError
 from trust.heads import Heads, covers, find_heads
 from trust.pins import Pin
 from trust.read import Trusted
 from trust.states import MAX_TAGS, POINTER_TAG, announce, announced, encode, own_tag, point, read_announced
 from trust.tuf.rules import check_file
 
+MAX_ROUNDS = 24
+"""How often a writer looks, joins and points before it gives up; see :meth:`trust.machine.Machine.pause`."""
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from trust.machine import Machine
+    from trust.oci.manifest import Manifest
     from trust.oci.store import Store
     from trust.read import Reader
     from trust.tuf.state import State
@@ -34,7 +39,7 @@ def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and reposit
     machine: Machine,
     repository: str,
     expected: dict[str, Digest | None],
-    base: Verified | None = None,
+    bases: Sequence[Verified] = (),
 ) -> Trusted:
     """A state that is to be published, verified as every reader will: a mistake of ours must not go live.
 
@@ -45,7 +50,7 @@ def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and reposit
         repository: the name it must bear.
         expected: what each tag must resolve to (None: nothing). Where there are any, nothing that they stand
             on may have expired.
-        base: what it was made from; what has expired there, others renew after it.
+        bases: what it was made from; what has expired there, others renew after it.
 
     Raises:
         UnsignedError: a tag would resolve to something else, since another role goes before; or the repository
@@ -53,7 +58,7 @@ def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and reposit
         TamperedError, ExpiredError: readers would refuse it.
     """
     pin.check_own(repository)
-    for name, data in state.files.items():
+    for name, data in state.files.here:
         check_file(name, data, repository)
     verified = verify_state(state, pin.starting_root(state))
     for tag, digest in expected.items():
@@ -63,14 +68,15 @@ def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and reposit
             raise shadowed(
                 tag, digest, None if found is None else Digest.from_hex(str(found.hashes["sha256"])), repository
             )
-    check_fresh(verified, machine.now, roles=_written(verified, base))
+    check_fresh(verified, machine.now, roles=_written(verified, bases))
     return Trusted(verified, pin, encode(state).digest)
 
 
-def _written(verified: Verified, base: Verified | None) -> set[str]:
+def _written(verified: Verified, bases: Sequence[Verified]) -> set[str]:
     """The roles that a state has anew."""
-    before = {} if base is None else base.versions
-    return {role for role, version in verified.versions.items() if before.get(role) != version}
+    return {
+        role for role, version in verified.versions.items() if all(base.versions.get(role) != version for base in bases)
+    }
 
 
 def shadowed(tag: str, wanted: Digest | None, yields: Digest | None, repository: str) -> UnsignedError:
@@ -82,42 +88,146 @@ def shadowed(tag: str, wanted: Digest | None, yields: Digest | None, repository:
     )
 
 
-def publish(store: Store, reader: Reader, machine: Machine, planned: Trusted, heads: Heads | None) -> None:
-    """Announce a planned state and make the pointer name it.
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Makes states live in one repository.
 
-    Args:
-        store: scoped to the repository.
-        reader: reads it from this machine's standpoint.
-        machine: is told what others did.
-        planned: by :func:`check_planned`.
-        heads: what it was made from; None for the first state.
+    ``join`` gives the state that joins several heads, signed and verified; it raises ConflictError where
+    that cannot be made on this machine.
+    """
+
+    store: Store
+    reader: Reader
+    machine: Machine
+    join: Callable[[Heads], Trusted]
+    stuck: list[str] = field(default_factory=list)
+    """The pointer's tag, once this store has refused to move it."""
+
+    def publish(self, planned: Trusted, known: tuple[Trusted, ...] = ()) -> Trusted:
+        """Announce a planned state, join it with what others announced meanwhile, and point at the result.
+
+        Args:
+            planned: by :func:`check_planned`.
+            known: states of the store that this run has verified already.
+
+        Returns:
+            The state that is live in the end: the planned one, or one that covers it.
+
+        Raises:
+            ConflictError: it did not come to rest in a bounded number of rounds, or what was planned is
+                accepted no more. It stays announced: the next writer completes it.
+            UnreachableError: the store did not answer; running again is safe.
+        """
+        seen = (planned, *known)
+        if planned not in known:
+            announce(self.store, planned.verified.state, planned.verified.version)
+        for attempt in range(MAX_ROUNDS):
+            heads = self._look(seen)
+            joined = heads.base
+            if heads.others or planned.verified.identity in joined.verified.links.pending:  # its key may be here
+                joined = self.join(heads)
+            if joined is not heads.base:
+                announce(self.store, joined.verified.state, joined.verified.version)
+                seen = (joined, *seen)
+            elif self._settled(heads, planned, seen):
+                self.reader.remember(heads.base)
+                return heads.base
+            if attempt:
+                self.machine.pause(attempt)
+        raise _gave_up(self.store, planned)
+
+    def newer(self, live: Trusted) -> Trusted | None:
+        """The state that has taken a live one's place meanwhile, if there is one; None where no tag moves anyway."""
+        if not self._moves:
+            return None
+        return next((head for head in self._look((live,)).states if covers(head.verified, live.verified)), None)
+
+    def _look(self, seen: tuple[Trusted, ...]) -> Heads:
+        heads = find_heads(self.store, self.reader, self.machine, seen)
+        if heads is None:
+            raise MissingError(f"what was just announced to {self.store.name} is gone")
+        return heads
+
+    def _settled(self, heads: Heads, planned: Trusted, seen: tuple[Trusted, ...]) -> bool:
+        """Point at the only head; whether it still is the only one, and pointed at, after that."""
+        head = heads.base
+        _check_part_of(self.store, planned, heads)
+        begins = not planned.verified.links.parents
+        pointed = heads.pointer == head.digest
+        if begins:
+            _give_way(self.store, self.reader, planned, pointed=pointed)
+        self.reader.pin(head)  # before the pointer: a crash in between leaves a root that is known here
+        if not pointed:
+            self._point(head)
+            if begins:
+                _give_way(self.store, self.reader, planned, pointed=self._moves)
+        again = self._look((head, *seen))
+        rests = again.pointer == head.digest or not self._moves
+        return not again.others and again.base.digest == head.digest and rests
+
+    @property
+    def _moves(self) -> bool:
+        """Whether the pointer moves in this store, as far as is known."""
+        return self.machine.moves_tags(self.store.repository) and not self.stuck
+
+    def _point(self, head: Trusted) -> None:
+        if not self._moves:
+            return
+        made_here = encode(head.verified.state)  # the head may have been made by another version of this program
+        manifest = made_here if made_here.digest == head.digest else self.store.get_manifest(head.digest)
+        if not move_pointer(self.store, manifest):
+            self.stuck.append(POINTER_TAG)
+            registry = self.store.repository.partition("/")[0]
+            self.machine.warn(
+                f"{self.store.name} does not let the tag {POINTER_TAG} move: the state stands under its own tag alone; "
+                f'readers find it sooner with `[registry."{registry}"] immutable_tags = true` in config.toml'
+            )
+
+
+def move_pointer(store: Store, manifest: Manifest) -> bool:
+    """Make ``_trust`` point at a state that is announced; False where it points elsewhere and cannot move.
 
     Raises:
-        ConflictError: another writer was there at the same time. This state stays announced, under
-            its own tag; running the same command again builds on what won.
-        UnreachableError: the store did not answer; running again is safe.
+        UnreachableError: the store did not answer, or denies a first pointer.
     """
-    known = (planned,) if heads is None else (planned, heads.base, *heads.others)
-    if heads is not None and planned is heads.base:  # announced by a writer that was killed
-        manifest = store.get_manifest(planned.digest)
-    else:
-        manifest = announce(store, planned.verified.state, planned.verified.version)
-    for final in (False, True):
-        found = find_heads(store, reader, machine, known)
-        news = [] if found is None else [head for head in (found.base, *found.others) if head not in known]
-        if found is not None and news:
-            if final and covers(found.base.verified, planned.verified):  # it built on this one before this one pointed
-                store.put_manifest(store.get_manifest(found.base.digest), POINTER_TAG)
-            raise _conflict(store, f"it announced {', '.join(head.verified.identity[:12] for head in news)}")
-        if heads is None or not heads.pointed:
-            _give_way(store, reader, planned, pointed=final)
-        if not final:
-            reader.pin(planned)  # before the pointer: a crash in between leaves a root that is known here
-            point(store, manifest)
-    pointed = store.resolve(POINTER_TAG)
-    if pointed != manifest.digest:
-        raise _conflict(store, f"{POINTER_TAG} is now {pointed}")
-    reader.remember(planned)
+    try:
+        point(store, manifest)
+    except DeniedError:
+        if store.resolve(POINTER_TAG) is None:
+            raise
+        return False
+    return True
+
+
+def _check_part_of(store: Store, planned: Trusted, heads: Heads) -> None:
+    """The change is part of what will be live, or the writer is told.
+
+    Raises:
+        ConflictError: it is not.
+    """
+    mine, head = planned.verified, heads.base.verified
+    alike = (head, *(twin.verified for twin in heads.twins))
+    if any(mine.identity == one.identity or covers(one, mine) for one in alike):
+        return
+    if mine.identity in head.links.pending:
+        raise ConflictError(
+            f"{store.name}: another writer changed the same roles, and the key that could merge both is not here; "
+            f"this change is pending as {mine.identity[:12]}",
+            hint=f"whoever holds the key runs: dockseal repo refresh {store.name}",
+        )
+    raise ConflictError(
+        f"{store.name}: this change is accepted no more: the root of trust changed meanwhile",
+        hint=f"dockseal inspect {store.name} shows who can sign what",
+    )
+
+
+def _gave_up(store: Store, planned: Trusted) -> ConflictError:
+    tag = own_tag(planned.verified.version, planned.verified.identity)
+    return ConflictError(
+        f"others publish to {store.name} all the time: after {MAX_ROUNDS} rounds the state was not at rest; nothing "
+        f"was lost, the change is announced as {tag}, and no image tag was moved",
+        hint="run the same command again; the next writer completes it anyway",
+    )
 
 
 def _give_way(store: Store, reader: Reader, planned: Trusted, *, pointed: bool) -> None:
@@ -134,7 +244,7 @@ def _give_way(store: Store, reader: Reader, planned: Trusted, *, pointed: bool) 
         return
     winner = max(rivals, key=lambda rival: (_root(rival), rival.verified.version))
     if pointed:
-        store.put_manifest(store.get_manifest(winner.digest), POINTER_TAG)
+        move_pointer(store, store.get_manifest(winner.digest))
     tag = own_tag(winner.verified.version, winner.verified.identity)
     raise ConflictError(
         f"another machine began to sign {store.name} at the same time, with a root of its own that goes first: "
@@ -157,10 +267,3 @@ def _rivals(store: Store, reader: Reader) -> Iterator[Trusted]:
 
 def _root(state: Trusted) -> Digest:
     return Digest.of(state.verified.state.roots[0])
-
-
-def _conflict(store: Store, what: str) -> ConflictError:
-    return ConflictError(
-        f"another writer publishes to {store.name} at the same time: {what}; nothing was lost, no image tag was moved",
-        hint="run the same command again: it builds on what is there now",
-    )

@@ -38,7 +38,7 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
 
     Raises:
         UnsignedError, KeyUnavailableError: it cannot be signed; nothing was sent.
-        ConflictError: another writer was faster; the tag was not moved.
+        ConflictError: another writer signed the tag at the same time, or others publish all the time.
     """
     check_new_tag(tag)
     with begun_upload(store, image, uploads) as upload:
@@ -53,10 +53,10 @@ def push(store: Store, tag: str, image: Image, signer: TagSigner, uploads: Uploa
     if signed.unchanged and store.resolve(tag) == manifest.digest:
         return signed
     try:
-        store.put_manifest(manifest, tag)
+        signer.move_tag(tag, manifest, signed.state)
     except MissingError:  # collected between its upload and its tag
         upload_image(store, image, uploads)
-        store.put_manifest(manifest, tag)
+        signer.move_tag(tag, manifest, signed.state)
     return signed
 
 

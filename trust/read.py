@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING
 
 from trust.client import check_fresh, parse_root, verify_state
 from trust.digest import Digest
-from trust.errors import RollbackError, TamperedError, UnsignedError, UntrustedRootError
+from trust.errors import (
+    ConflictError,
+    DocksealError,
+    ExpiredError,
+    RollbackError,
+    TamperedError,
+    UnreachableError,
+    UnsignedError,
+    UntrustedRootError,
+)
 from trust.pins import Pin
-from trust.states import read_pointer
+from trust.states import MAX_CANDIDATES, MAX_TAGS, announced, read_announced, read_pointer
+from trust.tuf.join import newest_root, publishes_under
 from trust.tuf.rules import check_file, check_timestamp
+from trust.tuf.state import FAST_FORWARDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trust.machine import Machine
     from trust.memory import Seen
@@ -34,6 +45,32 @@ class Trusted:
     verified: Verified
     pin: Pin
     digest: Digest
+
+
+def still_publishing(
+    look: Callable[[Mapping[str, Trusted]], list[Trusted]],
+) -> tuple[list[Trusted], Mapping[str, Trusted]]:
+    """What publishers of the newest root that is found have signed, and by identity what others have.
+
+    A key that left says nothing more: neither that states are covered, nor how far the versions are. So what only
+    such a state has hidden is looked for again without it.
+
+    Args:
+        look: finds states, without those that it is given.
+    """
+    late: dict[str, Trusted] = {}
+    while True:
+        found = look(late)
+        newest = newest_root(item.verified for item in found) if found else None
+        left = {item.verified.identity: item for item in found if newest and not _is_under(newest, item.verified)}
+        if not left:
+            return found, late
+        late |= left
+
+
+def _is_under(newest: Verified, state: Verified) -> bool:
+    """Whether a state is signed by publishers of the newest root; it was verified under its own."""
+    return state.root_sha256 == newest.root_sha256 or publishes_under(newest.root, state)
 
 
 class Reader:
@@ -63,19 +100,91 @@ class Reader:
         Raises:
             UnsignedError, UntrustedRootError, TamperedError, RollbackError, ExpiredError: the verdict.
         """
-        trusted = self.read_past_expiry()
-        if trusted is None:
-            raise self.nothing_there()
-        check_fresh(trusted.verified, self._machine.now, tag)
+        try:
+            trusted = self.read_past_expiry()
+            if trusted is None:
+                raise self.nothing_there()
+            check_fresh(trusted.verified, self._machine.now, tag)
+        except (RollbackError, TamperedError, ExpiredError, UnsignedError) as problem:
+            trusted = self.look_past_pointer(tag)
+            if trusted is None:
+                raise problem from None
         self.remember(trusted)
+        return trusted
+
+    def look_past_pointer(self, tag: str | None = None, above: int = 0) -> Trusted | None:
+        """The newest announced state that verifies in full and is fresh, whatever ``_trust`` points at (rule 10).
+
+        A pointer may have fallen back, lag behind a writer that was killed, or stand still in a registry whose
+        tags cannot move. None where there is no such state, or where too many were announced to look at.
+
+        Args:
+            tag: what is to be looked up in it.
+            above: only states of a greater version.
+        """
+        return self._newest(above, lambda trusted: check_fresh(trusted.verified, self._machine.now, tag))
+
+    def _newest(self, above: int = 0, check: Callable[[Trusted], None] = lambda _: None) -> Trusted | None:
+        """The newest announced state that verifies and passes ``check``; what a valid one covers is not looked at."""
+        floor = self._floor(above)
+        states = [item for item in announced(self._store.tags(MAX_TAGS)) if item.version >= floor]  # newest first
+        looked_at: dict[str, Trusted | None] = {}
+
+        def look(late: Mapping[str, Trusted]) -> list[Trusted]:
+            found: list[Trusted] = []
+            covered: set[str] = set()
+            for item in states:
+                if item.identity in covered:
+                    continue
+                if item.tag not in looked_at:
+                    if len(looked_at) == MAX_CANDIDATES:
+                        raise ConflictError(
+                            f"{self._store.name} holds more than {MAX_CANDIDATES} announced states that nothing "
+                            "covers: only the pointer is looked at"
+                        )
+                    looked_at[item.tag] = self._acceptable(item.tag, check)
+                trusted = looked_at[item.tag]
+                if trusted is not None and trusted.verified.identity not in late:
+                    found.append(trusted)
+                    covered |= {identity[:12] for identity in dict(trusted.verified.links.covers)}
+            return found
+
+        try:
+            allowed, _ = still_publishing(look)
+        except ConflictError as flood:
+            self._machine.warn(flood.message)
+            return None
+        return max(allowed, key=lambda trusted: (trusted.verified.version, trusted.verified.identity), default=None)
+
+    def _floor(self, above: int) -> int:
+        """The lowest version that can be the newest state's."""
+        seen = self._memory.seen()
+        last = 0 if seen is None else seen.versions["timestamp"]
+        return max(above + 1, last if last < FAST_FORWARDED else 0)
+
+    def _acceptable(self, state_tag: str, check: Callable[[Trusted], None]) -> Trusted | None:
+        try:
+            trusted = self.trust(read_announced(self._store, state_tag, self.cached))
+            self.check_seen(trusted)
+            check(trusted)
+        except UnreachableError:
+            raise
+        except DocksealError:
+            return None  # anybody who may push can announce
         return trusted
 
     def read_past_expiry(self) -> Trusted | None:
         """The current state, verified but for its age, for writers and status pages; None where there is none.
 
+        Where the registry's tags cannot move, the pointer says nothing, unless no state is announced.
+
         Raises:
             UntrustedRootError, TamperedError, RollbackError: the verdict.
         """
+        if not self._machine.moves_tags(self._store.repository):
+            newest = self._newest()
+            if newest is not None:
+                return newest
         stored = read_pointer(self._store, self.cached)
         if stored is None:
             return None
@@ -108,7 +217,7 @@ class Reader:
         pin = pin or self._pin(stored.state)
         known = self._known(pin)
         start = self._start(stored.state, pin, known)
-        self._check_files(stored.state, tuple(stored.state.files), pin, known)
+        self._check_files(stored.state, tuple(name for name, _ in stored.state.files.here), pin, known)
         verified = verify_state(stored.state, start)
         self._machine.refuse_example_keys(set(verified.key_ids))
         if self._own_keys is None:  # a writer replaces a timestamp that lives too long, and is not locked out by it
@@ -206,7 +315,7 @@ class Reader:
         malformed = None
         for name in names:
             data = state.files[name]
-            if known is None or self._memory.file(Digest.of(data)) is None:
+            if known is None or self._memory.file(state.files.digest(name)) is None:
                 try:
                     check_file(name, data, pin.signed_name(self._store.repository))
                 except TamperedError as error:

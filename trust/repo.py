@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trust.errors import ConflictError, KeyUnavailableError, UsageError
 from trust.team import carry_out
+from trust.tuf.bins import check_count
 from trust.tuf.draft import Change
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
@@ -33,12 +34,13 @@ MAX_LABEL = 64
 class Roles:
     """Who shall sign a new repository: labels of keys and thresholds by role; what is left out is made.
 
-    ``days`` are expiries by role.
+    ``days`` are expiries by role. ``bins``: the tags of ``targets`` go into so many hash bins; 0 is none.
     """
 
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     thresholds: Mapping[str, int] = field(default_factory=dict)
     days: Mapping[str, int] = field(default_factory=dict)
+    bins: int = 0
 
 
 def lay_foundation(
@@ -94,7 +96,7 @@ def lay_foundation(
     for role, found in here.items():
         signers = found or [_key(keys, *defaults[role], kind)]
         chosen[role] = RoleKeys(tuple(key.public for key in signers), roles.thresholds.get(role, 1))
-    return Foundation(Terms.make(repository, periods), chosen)
+    return Foundation(Terms.make(repository, periods), chosen, check_count(roles.bins))
 
 
 def label_for(repository: str, what: str) -> str:
@@ -124,20 +126,20 @@ def init(writer: Writer, found: Callable[[], Foundation]) -> Trusted:
             hint="dockseal inspect shows it",
         )
     planned = writer.plan_first(found())
-    writer.publish(planned)
-    return planned
+    return writer.publish(planned)
 
 
 def refresh(writer: Writer) -> Trusted:
     """Sign a new snapshot and timestamp, and every other role that is due and whose key is here.
 
+    What several writers announced at once is joined, and what is pending as far as its keys are here.
+
     Raises:
         UnsignedError, KeyUnavailableError: the publishing key is not here, or cannot be used.
-        ConflictError: another writer was faster.
+        ConflictError: others publish all the time.
     """
     planned = writer.plan(Change(renew=writer.due()))
-    writer.publish(planned)
-    return planned
+    return writer.publish(planned)
 
 
 def propose_renewal(writer: Writer, now: datetime) -> Outcome | None:

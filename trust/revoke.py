@@ -28,9 +28,10 @@ def plan_revocation(writer: Writer, tag: str | None) -> Revocation:
         UnsignedError: nothing signs it, or the key of a role that does is not here.
     """
     base = writer.base()
-    drop = {
-        role: tuple(name for name in targets.targets if tag in (None, name)) for role, targets in base.targets.items()
-    }
+    if tag is None:
+        drop = {role: tuple(base.listing(role)) for role in base.targets}
+    else:
+        drop = {role: (tag,) for role in base.targets if base.listed(role, tag) is not None}
     drop = {role: tags for role, tags in drop.items() if tags}
     if not drop:
         raise UnsignedError(
@@ -53,5 +54,4 @@ def revoke(writer: Writer, revocation: Revocation) -> Trusted:
         UnsignedError, KeyUnavailableError, ConflictError: and everything is as it was.
     """
     planned = writer.plan(revocation.change, expected=dict.fromkeys(revocation.tags))
-    writer.publish(planned)
-    return planned
+    return writer.publish(planned)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
-from trust.errors import TamperedError
+from trust.errors import MissingError, TamperedError
 from trust.oci.manifest import OCI_EMPTY, Descriptor, Manifest, image_manifest
-from trust.tuf.state import MAX_ROLE_FILE_BYTES
+from trust.tuf.state import MAX_ROLE_FILE_BYTES, Far, RoleFiles, is_bin_file, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from trust.oci.store import Store
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 ROLE_FILE_TYPE = "application/vnd.tuf.metadata+json"
 FILE_NAME = "tuf.io/filename"
 INLINE_FILE_BYTES = 16 << 10
+INLINE_SNAPSHOT_BYTES = 256 << 10
+"""Every reader needs the snapshot, which lists each hash bin. A bin is never inlined: one in a thousand is needed."""
 INLINE_TOTAL_BYTES = 512 << 10
 _EMPTY = b"{}"
 
@@ -44,21 +47,31 @@ def encode_files(
         inline_first: the names that are inlined before the others, as long as there is room.
         annotations: of the manifest: hints for people, which nothing may trust.
     """
-    inlined = _inlined(files, inline_first)
-    layers = tuple(
-        replace(Descriptor.of(data, ROLE_FILE_TYPE, {FILE_NAME: name}), data=data if name in inlined else None)
-        for name, data in files.items()
-    )
+    entries = _entries(files)
+    inlined = _inlined(entries, inline_first)
+    layers = tuple(_descriptor(name, entry, inline=name in inlined) for name, entry in entries.items())
     config = replace(Descriptor.of(_EMPTY, OCI_EMPTY), data=_EMPTY)
     return image_manifest(config, layers, artifact_type=artifact_type, annotations=annotations)
 
 
 def put_files(store: Store, manifest: Manifest, files: Mapping[str, bytes], tag: str) -> None:
-    """Bring files and manifest there, the tag last."""
+    """Bring files and manifest there, the tag last. What the store was said to have already is not sent again."""
+    entries = _entries(files)
+    fresh = [name for name, entry in entries.items() if not (isinstance(entry, Far) and entry.origin == store.name)]
+    try:
+        _put_blobs(store, manifest, files, fresh)
+        store.put_manifest(manifest, tag)
+    except MissingError:  # what the store had was collected meanwhile
+        _put_blobs(store, manifest, files, entries)
+        store.put_manifest(manifest, tag)
+
+
+def _put_blobs(store: Store, manifest: Manifest, files: Mapping[str, bytes], names: Iterable[str]) -> None:
+    layers = dict(zip(files, manifest.layers, strict=True))
     assert manifest.config is not None  # noqa: S101 - an image manifest
-    for descriptor, data in [(manifest.config, _EMPTY), *zip(manifest.layers, files.values(), strict=True)]:
-        store.put_blob(descriptor, lambda data=data: io.BytesIO(data))
-    store.put_manifest(manifest, tag)
+    store.put_blob(manifest.config, lambda: io.BytesIO(_EMPTY))
+    for name in names:
+        store.put_blob(layers[name], lambda name=name: io.BytesIO(files[name]))
 
 
 def read_files(
@@ -76,6 +89,18 @@ def read_files(
     Raises:
         TamperedError: a layer that is no role file, too many, or bytes that are not what they should be.
     """
+    for name, entry in open_files(store, manifest, max_files=max_files, max_bytes=max_bytes, cached=cached):
+        yield name, entry.fetch() if isinstance(entry, Far) else entry
+
+
+def open_files(
+    store: Store, manifest: Manifest, *, max_files: int, max_bytes: int, cached: Cached | None = None
+) -> Iterator[tuple[str, bytes | Far]]:
+    """Like :func:`read_files`, but a hash bin's file is fetched when it is asked for.
+
+    Raises:
+        TamperedError: see :func:`read_files`.
+    """
     total = sum(layer.size for layer in manifest.layers)
     if len(manifest.layers) > max_files or total > max_bytes:
         raise TamperedError(
@@ -89,17 +114,35 @@ def read_files(
         data = layer.data
         if data is not None and (len(data) != layer.size or Digest.of(data) != layer.digest):
             raise TamperedError(f"the inlined {name} does not match its digest {layer.digest}")
-        if data is None and cached is not None:
-            data = cached(layer.digest)
-        yield name, store.read_blob(layer, MAX_ROLE_FILE_BYTES) if data is None else data
+        if data is not None:
+            yield name, data
+            continue
+        far = Far(layer.digest, layer.size, store.name, partial(_fetch, store, layer, cached))
+        yield name, far if is_bin_file(name) else far.fetch()
 
 
-def _inlined(files: Mapping[str, bytes], first: tuple[str, ...]) -> set[str]:
+def _fetch(store: Store, layer: Descriptor, cached: Cached | None) -> bytes:
+    data = None if cached is None else cached(layer.digest)
+    return store.read_blob(layer, MAX_ROLE_FILE_BYTES) if data is None else data
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, bytes | Far]:
+    return {name: files.entry(name) for name in files} if isinstance(files, RoleFiles) else dict(files)
+
+
+def _descriptor(name: str, entry: bytes | Far, *, inline: bool) -> Descriptor:
+    if isinstance(entry, Far):
+        return Descriptor(ROLE_FILE_TYPE, entry.digest, entry.size, annotations=((FILE_NAME, name),))
+    return replace(Descriptor.of(entry, ROLE_FILE_TYPE, {FILE_NAME: name}), data=entry if inline else None)
+
+
+def _inlined(files: Mapping[str, bytes | Far], first: tuple[str, ...]) -> set[str]:
     chosen: set[str] = set()
     total = 0
     for name in [*first, *(name for name in files if name not in first)]:
-        size = len(files[name])
-        if size <= INLINE_FILE_BYTES and total + size <= INLINE_TOTAL_BYTES:
+        size = size_of(files[name])
+        limit = INLINE_SNAPSHOT_BYTES if name.endswith(".snapshot.json") else INLINE_FILE_BYTES
+        if not is_bin_file(name) and size <= limit and total + size <= INLINE_TOTAL_BYTES:
             chosen.add(name)
             total += size
     return chosen

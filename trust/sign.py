@@ -6,21 +6,24 @@ just brought there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
-from trust.errors import UnsignedError, UsageError
+from trust.errors import DeniedError, UnsignedError, UsageError
 from trust.oci.manifest import OCI_MANIFEST
 from trust.oci.reference import check_new_tag
+from trust.tuf.draft import Change
 from trust.tuf.proposed import Proposed
 from trust.tuf.roles import Target, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from tuf.api.metadata import TargetFile
 
     from trust.oci.manifest import Manifest
     from trust.oci.store import Store
@@ -77,6 +80,7 @@ class TagSigner:
         self._found = found
         self._signers = signers
         self._annotations = dict(annotations or {})
+        self._before: dict[str, TargetFile] = {}
 
     def check(self, tag: str, manifest: Manifest | None) -> None:
         """Find out whether signing will succeed: the whole plan is made, with a placeholder for what is unknown.
@@ -85,6 +89,8 @@ class TagSigner:
             UnsignedError: it cannot be signed here.
             KeyUnavailableError: a key cannot be used.
         """
+        if manifest is not None:
+            self._check_moves(tag, manifest.digest)
         if manifest is None:
             self._plan(tag, _PLACEHOLDER, 1, OCI_MANIFEST)
         elif not self._is_signed(tag, manifest):
@@ -95,9 +101,11 @@ class TagSigner:
 
         Raises:
             UnsignedError, KeyUnavailableError: see :meth:`check`.
-            ConflictError: another writer was faster.
+            ConflictError: another writer signed the tag at the same time, or others publish all the time.
         """
         writer = self._writer
+        self._before = {}
+        self._check_moves(tag, manifest.digest)
         writer.look_again()
         writer.catch_up()
         heads = writer.heads
@@ -108,8 +116,79 @@ class TagSigner:
         if isinstance(plan, Proposed):
             name = writer.leave(plan)
             return Signed(manifest.digest, manifest.size, roles, None, proposal=name, lacking=plan.lacking_words())
-        writer.publish(plan)
-        return Signed(manifest.digest, manifest.size, roles, plan, initialised=heads is None)
+        self._before = self._meaning(tag)
+        live = writer.publish(plan)
+        writer.image_tags.check_won(tag, manifest.digest, live)
+        return Signed(manifest.digest, manifest.size, roles, live, initialised=heads is None)
+
+    def move_tag(self, tag: str, manifest: Manifest, live: Trusted) -> None:
+        """Move the image's tag to what was just signed, last of all.
+
+        Where the registry does not let it move, the state would say for ever what the registry does not: what the
+        tag meant before is signed again.
+
+        Args:
+            tag: of the image.
+            manifest: that was signed.
+            live: the state that says so.
+
+        Raises:
+            DeniedError: it does not move; nothing is signed that was not before.
+            MissingError: the image is not there any more.
+            ConflictError: another writer has signed something else meanwhile, and the tag went there.
+        """
+        store = self._writer.store
+        try:
+            store.put_manifest(manifest, tag)
+        except DeniedError as refused:
+            if store.resolve(tag) in {None, manifest.digest}:
+                raise  # it is no immutable tag: the same push again goes on from here
+            self._take_back(tag, manifest.digest)
+            raise DeniedError(
+                f"{refused.message}; the tag {tag!r} is signed to mean what it meant before", hint=refused.hint
+            ) from refused
+        self._writer.image_tags.check_stays(tag, manifest.digest, live)
+
+    def _take_back(self, tag: str, digest: Digest) -> None:
+        """Sign what the tag meant before, or nothing; unless somebody has signed something else meanwhile."""
+        writer = self._writer
+        writer.look_again()
+        base = writer.base()
+        found = base.lookup(tag)
+        if found is None or found.hashes["sha256"] != digest.hex:
+            return
+        signed_at = self._signed_at(tag)
+        mine = [role for role in base.signers_of(tag) if writer.signing.can_sign(base.role(role))]
+        put = {
+            role: (replace(Target.of(self._before[role]), signed_at=signed_at),)
+            for role in mine
+            if role in self._before
+        }
+        drop = {role: (tag,) for role in mine if role not in self._before}
+        writer.publish(writer.plan(Change(put, drop)))
+
+    def _meaning(self, tag: str) -> dict[str, TargetFile]:
+        """What each role says of the tag now."""
+        if self._writer.heads is None:
+            return {}
+        base = self._writer.base()
+        said = {role: base.listed(role, tag) for role in base.targets}
+        return {role: file for role, file in said.items() if file is not None}
+
+    def _check_moves(self, tag: str, digest: Digest) -> None:
+        """Where config.toml says that tags cannot move, find out before anything is sent or signed.
+
+        Raises:
+            DeniedError: the tag is there, and points elsewhere.
+        """
+        if self._writer.moves_tags:
+            return
+        found = self._writer.store.resolve(tag)
+        if found not in {None, digest}:
+            raise DeniedError(
+                f"{self._writer.store.name}:{tag} is {found}, and by config.toml its registry's tags cannot move",
+                hint="push under another tag",
+            )
 
     @cached_property
     def _foundation(self) -> Foundation:
@@ -146,11 +225,7 @@ class TagSigner:
 
     def _signed_at(self, tag: str) -> datetime:
         """Now, or a second after the last signature of this tag where that is later (clocks differ)."""
-        times = [
-            parse_rfc3339(str((targets.targets[tag].custom or {}).get("signedAt")))
-            for targets in self._writer.base().targets.values()
-            if tag in targets.targets
-        ]
+        times = [parse_rfc3339(str((file.custom or {}).get("signedAt"))) for file in self._meaning(tag).values()]
         latest = max((time for time in times if time is not None), default=None)
         if latest is None or latest < self._now:
             return self._now
@@ -166,7 +241,7 @@ class TagSigner:
 def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> Signed:
     """Sign that ``tag`` means what the store already has at ``reference``.
 
-    Where the tag is another than the reference, it moves there last; with a proposal it stays.
+    Where the tag is another than the reference, or has moved meanwhile, it moves there last; with a proposal it stays.
 
     Raises:
         MissingError: the store has no such manifest.
@@ -175,6 +250,6 @@ def sign(store: Store, reference: str | Digest, tag: str, signer: TagSigner) -> 
     check_new_tag(tag)
     manifest = store.get_manifest(reference)
     signed = signer.sign(tag, manifest)
-    if signed.state is not None and reference != tag and store.resolve(tag) != manifest.digest:
-        store.put_manifest(manifest, tag)
+    if signed.state is not None and store.resolve(tag) != manifest.digest:
+        signer.move_tag(tag, manifest, signed.state)
     return signed

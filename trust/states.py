@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from trust.errors import MissingError, UntrustedRootError
 from trust.oci.reference import TRUST_TAG_PREFIX
-from trust.rolefiles import encode_files, put_files, read_files
+from trust.rolefiles import encode_files, open_files, put_files
 from trust.tuf.state import MAX_STATE_FILES, State, unverified_identity
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 STATE_TYPE = "application/vnd.dockseal.trust.state.v1"
 POINTER_TAG = TRUST_TAG_PREFIX
 MAX_STATE_BYTES = 256 << 20
-MAX_TAGS = 100_000
+MAX_TAGS = 150_000
 """How many tags of a repository are listed in search of announced states."""
 MAX_CANDIDATES = 500
 
 _OWN_TAG = re.compile(rf"{TRUST_TAG_PREFIX}\.(?P<version>[0-9]{{16}})-(?P<identity>[0-9a-f]{{12}})\Z")
+
+
+_ENCODED: WeakKeyDictionary[State, Manifest] = WeakKeyDictionary()
+"""A push needs the manifest of a state several times; with hash bins it has thousands of layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,12 @@ def own_tag(version: int, identity: str) -> str:
 
 def encode(state: State) -> Manifest:
     """The manifest that holds a state; the same state gives the same bytes."""
+    if state not in _ENCODED:
+        _ENCODED[state] = _encode(state)
+    return _ENCODED[state]
+
+
+def _encode(state: State) -> Manifest:
     first = tuple(state.names[role] for role in ("timestamp", "snapshot", "targets", "root"))
     return encode_files(state.files, STATE_TYPE, inline_first=first)
 
@@ -119,5 +130,5 @@ def _read(store: Store, manifest: Manifest, cached: Cached) -> StoredState:
             f"{store.name} holds no trust data that is known: expected {STATE_TYPE}, got {manifest.artifact_type!r}",
             hint="another tool uses the tag _trust; nothing was changed",
         )
-    files = read_files(store, manifest, max_files=MAX_STATE_FILES, max_bytes=MAX_STATE_BYTES, cached=cached)
+    files = open_files(store, manifest, max_files=MAX_STATE_FILES, max_bytes=MAX_STATE_BYTES, cached=cached)
     return StoredState(State.of(files), manifest.digest)

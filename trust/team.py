@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trust.errors import UnsignedError, UsageError
-from trust.following import move_tags
 from trust.proposals import discard
 from trust.tuf.differences import Differences, differences
-from trust.tuf.edits import KeyChange, NewSigner, add_signer, adopt_tags, change_keys, remove_signer, replace_key
+from trust.tuf.edits import (
+    KeyChange,
+    NewSigner,
+    add_signer,
+    adopt_tags,
+    change_keys,
+    rebin,
+    remove_signer,
+    replace_key,
+)
 from trust.tuf.proposed import Proposed, propose, sign_with
 
 if TYPE_CHECKING:
@@ -68,6 +76,15 @@ def plan_signer(writer: Writer, signer: NewSigner, now: datetime, *, adopt: bool
     base = writer.base()
     if signer.name in base.targets and adopt and not signer.keys:
         return adopt_tags(base, signer.name, now)
+    if (
+        signer.bins
+        and len(writer.signing.some([key.keyid for key in signer.keys], signer.threshold)) < signer.threshold
+    ):
+        raise UnsignedError(
+            f"the key of {signer.name} is not on this machine, and every bin is signed with it",
+            hint=f"add the signer without --bins; {signer.name} then runs: dockseal repo rebin REPO {signer.name} "
+            f"--bins {signer.bins}",
+        )
     return add_signer(base, signer, now, adopt=adopt)
 
 
@@ -87,6 +104,23 @@ def plan_rotation(writer: Writer, role: str, change: KeyChange, now: datetime) -
         UsageError: no such role or key, or a threshold that cannot be met.
     """
     return change_keys(writer.base(), role, change, now)
+
+
+def plan_bins(writer: Writer, role: str, count: int, now: datetime) -> Edit:
+    """Put the tags of a signer, or of ``targets``, into another number of hash bins.
+
+    Raises:
+        UsageError: no such role, or it cannot have so many.
+        UnsignedError: its keys are not here, which must sign every bin.
+    """
+    base = writer.base()
+    edit = rebin(base, role, count, now)
+    if not writer.signing.can_sign(base.role(role)):
+        raise UnsignedError(
+            f"the keys of {role} are not on this machine, and every bin is signed with them",
+            hint=f"whoever holds the key of {role} runs the same command",
+        )
+    return edit
 
 
 def plan_replacement(writer: Writer, roles: Sequence[str], old: str, new: tuple[Key, ...], now: datetime) -> Edit:
@@ -110,7 +144,7 @@ def carry_out(writer: Writer, edit: Edit) -> Outcome:
     Raises:
         UnsignedError: no key that has a say in it is here.
         KeyUnavailableError: a key that is here cannot be used.
-        ConflictError: another writer was faster.
+        ConflictError: it was overtaken, or others publish all the time.
     """
     writer.catch_up()
     base = writer.base()
@@ -136,8 +170,8 @@ def settle(writer: Writer, proposed: Proposed, base: Verified, tags: tuple[str, 
     found = differences(base, proposed)
     if proposed.is_complete and writer.can_publish(proposed):
         planned = writer.plan_proposed(proposed)
-        writer.publish(planned)
-        move_tags(writer.store, base, planned.verified)
+        live = writer.publish(planned)
+        writer.image_tags.move([base], live)
         discard(writer.store, tags)
-        return Outcome(proposed, found, state=planned)
+        return Outcome(proposed, found, state=live)
     return Outcome(proposed, found, proposal=writer.leave(proposed))

@@ -71,15 +71,28 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
     Raises:
         DocksealError: one without a verdict, such as a damaged configuration: nothing was judged.
     """
+    reader = Reader(store, machine)
+    try:
+        trusted = reader.read(tag)
+    except DocksealError as error:
+        return _refused(Judgement(store.repository, tag), error)
+    found = _judged(trusted.verified, store, machine.now, tag, digest)
+    if not isinstance(found.error, UnsignedError | MismatchError):
+        return found
+    newer = reader.look_past_pointer(tag, above=trusted.verified.version)  # the pointer may lag behind, or not move
+    if newer is None:
+        return found
+    reader.remember(newer)
+    return _judged(newer.verified, store, machine.now, tag, digest)
+
+
+def _judged(verified: Verified, store: Store, now: datetime, tag: str | None, digest: Digest | None) -> Judgement:
+    """What one state says of a name."""
     facts = Judgement(store.repository, tag)
     try:
-        verified = Reader(store, machine).read(tag).verified
         if tag is None:
-            tag = _tag_of(verified, digest, machine.now)
-    except DocksealError as error:
-        return _refused(facts, error)
-    facts = _signed_facts(facts, verified, tag, machine.now)
-    try:
+            tag = _tag_of(verified, digest, now)
+        facts = _signed_facts(facts, verified, tag, now)
         if digest is not None:
             _check_digest(facts, digest)
             return facts

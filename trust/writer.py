@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Role
 
 from trust.digest import Digest
-from trust.errors import ConflictError, DocksealError, RollbackError, UnsignedError, VerificationError
-from trust.following import Led, decided, includes, keep_alive, move_tags, proposes, waiting_tags
-from trust.heads import Heads, find_heads, publishes
+from trust.errors import (
+    ConflictError,
+    DocksealError,
+    RollbackError,
+    UnsignedError,
+    UsageError,
+    VerificationError,
+)
+from trust.following import Led, decided, includes, keep_alive, proposes, waiting_tags
+from trust.heads import Heads, find_heads
+from trust.imagetags import ImageTags
+from trust.joining import Joiner
 from trust.pins import Pin
-from trust.proposals import MAX_PROPOSALS, contents, discard, read_proposals, store_proposal
-from trust.publish import check_planned, publish, shadowed
+from trust.proposals import MAX_FILES, MAX_PROPOSALS, contents, discard, read_proposals, store_proposal
+from trust.publish import Publisher, check_planned, shadowed
 from trust.read import Reader
-from trust.states import POINTER_TAG
 from trust.tuf.differences import Differences, differences
 from trust.tuf.draft import Change, first_state, next_state, state_after
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
@@ -46,10 +54,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """What a new repository starts with: its terms and who signs which of the four roles."""
+    """What a new repository starts with: its terms, who signs which of the four roles, and how many hash bins."""
 
     terms: Terms
     keys: Mapping[str, RoleKeys]
+    bins: int = 0
 
 
 class Writer:
@@ -63,8 +72,13 @@ class Writer:
 
     def look_again(self) -> None:
         """Forget what was there: an upload takes time, in which others write."""
-        for name in ("heads", "proposals", "ahead"):
+        for name in ("heads", "joined", "proposals", "ahead"):
             self.__dict__.pop(name, None)
+
+    @property
+    def moves_tags(self) -> bool:
+        """Whether tags move in this store, as far as config.toml knows."""
+        return self._machine.moves_tags(self.store.repository)
 
     @cached_property
     def heads(self) -> Heads | None:
@@ -83,11 +97,27 @@ class Writer:
         return heads
 
     @cached_property
+    def joined(self) -> Trusted | None:
+        """The state to build on, without what open proposals lead to: the only head, or the planned join of several.
+
+        Where this machine may not publish, it is the strongest head. What is pending is tried again, since this
+        machine may hold the key that was missing.
+        """
+        heads = self.heads
+        if heads is None or not (heads.others or heads.base.verified.links.pending):
+            return None if heads is None else heads.base
+        try:
+            return self._joiner.join(heads)
+        except (ConflictError, UnsignedError) as problem:
+            self._machine.warn(str(problem))
+            return heads.base
+
+    @cached_property
     def proposals(self) -> tuple[Proposal, ...]:
         """The open proposals, judged against :meth:`standing`."""
         if self.heads is None or not self.heads.proposal_tags:
             return ()
-        found = read_proposals(self.store, self.heads.base.verified, self.heads.proposal_tags)
+        found = read_proposals(self.store, self.standing(), self.heads.proposal_tags)
         if len(self.heads.proposal_tags) > MAX_PROPOSALS:
             self._machine.warn(
                 f"{self.store.name} holds {len(self.heads.proposal_tags)} proposals: {MAX_PROPOSALS} are looked at; "
@@ -103,8 +133,7 @@ class Writer:
         """The states that open proposals lead to on which nobody has to decide any more: planned, not yet live."""
         found: list[Led] = []
         for proposal in self.proposals:
-            assert self.heads is not None  # noqa: S101 - there are proposals
-            base = found[-1].state.verified if found else self.heads.base.verified
+            base = found[-1].state.verified if found else self.standing()
             try:
                 proposed = decided(proposal, base, self.signing, self._machine.now)
                 if proposed is not None and self.can_publish(proposed, base):
@@ -131,9 +160,9 @@ class Writer:
         Raises:
             UnsignedError: the repository has no trust data yet.
         """
-        if self.heads is None:
+        if self.joined is None:
             raise self._reader.nothing_there()
-        return self.heads.base.verified
+        return self.joined.verified
 
     def base(self) -> Verified:
         """The state to build on.
@@ -141,10 +170,10 @@ class Writer:
         Raises:
             UnsignedError: the repository has no trust data yet, or is a copy of another.
         """
-        if self.heads is None:
-            raise self._reader.nothing_there()
+        standing = self.standing()
+        assert self.heads is not None  # noqa: S101 - something is there
         self.heads.base.pin.check_own(self.store.repository)
-        return self.ahead[-1].state.verified if self.ahead else self.heads.base.verified
+        return self.ahead[-1].state.verified if self.ahead else standing
 
     def plan(self, change: Change, *, expected: Mapping[str, Digest | None] | None = None) -> Trusted:
         """The next state, signed and verified, not yet written.
@@ -166,9 +195,9 @@ class Writer:
             self._refuse_expired(base, late, change)
         change = replace(change, renew=change.renew | self._renewable(base, late))
         self.signing.prepare(base.role(name) for name in (*change.targets_roles, *change.renew, *PUBLISHING_ROLES))
-        state = next_state(base, change, signing=self.signing, now=self._machine.now, pending=self.heads.pending)
+        state = next_state(base, change, signing=self.signing, now=self._machine.now, twins=self._twins(base))
         pin = self.heads.base.pin
-        return check_planned(state, pin, self._machine, self.store.repository, dict(expected or {}), base)
+        return check_planned(state, pin, self._machine, self.store.repository, dict(expected or {}), [base])
 
     def plan_tag(self, target: Target, roles: tuple[str, ...]) -> Trusted | Proposed:
         """The next state with a tag signed by these roles, or a proposal where signatures are missing here.
@@ -207,6 +236,13 @@ class Writer:
             TamperedError: readers would refuse it; nothing was stored.
         """
         base = self.base()
+        if len(proposed.drafts) > MAX_FILES:
+            raise UsageError(
+                f"this changes {len(proposed.drafts)} role files and lacks signatures: expected at most {MAX_FILES} "
+                "in a proposal",
+                hint="a role with hash bins is changed where its keys are; `dockseal repo rebin --bins 0` takes it out "
+                "of them",
+            )
         for name, data in contents(proposed).items():
             check_file(name, data, base.terms.repository)
         tag = store_proposal(self.store, proposed, base.identity)
@@ -223,7 +259,9 @@ class Writer:
             UnsignedError, KeyUnavailableError: see :meth:`plan`.
         """
         self._machine.refuse_example_keys({key.keyid for role in foundation.keys.values() for key in role.keys})
-        state = first_state(foundation.terms, foundation.keys, targets, self.signing, self._machine.now)
+        state = first_state(
+            foundation.terms, foundation.keys, targets, self.signing, self._machine.now, foundation.bins
+        )
         pin = self._machine.pin(self.store.repository) or Pin(self.store.repository, root=Digest.of(state.roots[0]))
         expected: dict[str, Digest | None] = {target.tag: target.digest for target in targets}
         return check_planned(state, pin, self._machine, self.store.repository, expected)
@@ -242,13 +280,17 @@ class Writer:
         root = proposed.root or (base or self.base()).root
         return all(self.signing.can_sign(root.roles[role]) for role in PUBLISHING_ROLES)
 
-    def publish(self, planned: Trusted) -> None:
-        """Make a planned state live, after those that open proposals led to (see :func:`trust.publish.publish`).
+    def publish(self, planned: Trusted) -> Trusted:
+        """Make a planned state live, after what open proposals led to (:class:`trust.publish.Publisher`).
 
         Open proposals that it overtakes are brought up to it, where their keys are here.
+
+        Returns:
+            The state that is live: the planned one, or one that joins it with what others did meanwhile.
         """
-        before = self.heads
-        publish(self.store, self._reader, self._machine, planned, self._publish_ahead())
+        before = self.standing() if self.heads is not None else None
+        known = self._publish_ahead()
+        live = self._publisher.publish(planned, known)
         if before is not None and self.proposals:
             done = {led.proposal.id for led in self.ahead}
             left = tuple(
@@ -257,43 +299,70 @@ class Writer:
                 if proposal.id not in done and not is_live(proposal.proposed, planned.verified)
             )
             try:
-                keep_alive(self.store, left, before.base.verified, planned.verified, self.signing)
+                keep_alive(self.store, left, before, live.verified, self.signing)
             except DocksealError as error:  # what was asked for is live; others must not hinder what is left to do
                 self._machine.warn(f"a proposal that was overtaken could not be brought up to the new state: {error}")
+        self._tell_pending(live)
+        return live
+
+    def _tell_pending(self, live: Trusted) -> None:
+        for identity in live.verified.links.pending:
+            self._machine.warn(
+                f"{self.store.name}: the change {identity[:12]} of another writer is pending, since its key is not "
+                f"here; whoever holds it runs: dockseal repo refresh {self.store.name}"
+            )
 
     def catch_up(self) -> None:
-        """Publish what open proposals led to, and look again.
+        """Publish what joins the heads, and what open proposals led to; then look again.
 
         Raises:
-            ConflictError: another writer was faster.
+            ConflictError: others publish all the time.
         """
-        if self.ahead:
+        if self.ahead or self.joined is not (None if self.heads is None else self.heads.base):
             self._publish_ahead()
             self.look_again()
-
-    def _publish_ahead(self) -> Heads | None:
-        heads = self.heads
-        for led in self.ahead:
-            assert heads is not None  # noqa: S101 - there are proposals
-            publish(self.store, self._reader, self._machine, led.state, heads)
-            move_tags(self.store, heads.base.verified, led.state.verified)
-            discard(self.store, led.proposal.tags)
-            self._machine.warn(f"completed proposal {led.proposal.id}, which waited for nobody's decision")
-            heads = Heads(led.state)
-        return heads
 
     def settle(self) -> Trusted:
         """Make the pointer name :meth:`base`, where a killed writer left that undone.
 
         Raises:
-            ConflictError: another writer is at work.
+            UnsignedError: the repository has no trust data yet.
+            ConflictError: others publish all the time.
         """
         self.base()
         assert self.heads is not None  # noqa: S101 - base() has seen to it
-        base = self.heads.base
-        if self.store.resolve(POINTER_TAG) != base.digest:
-            publish(self.store, self._reader, self._machine, base, self.heads)
-        return base
+        if self.heads.pointer != self.heads.base.digest and self.moves_tags:
+            return self._publisher.publish(self.heads.base, self.heads.states)
+        return self.heads.base
+
+    @cached_property
+    def image_tags(self) -> ImageTags:
+        """The repository's image tags, which move last of all."""
+        return ImageTags(self.store, self._publisher.newer)
+
+    @property
+    def _joiner(self) -> Joiner:
+        return Joiner(self.store, self._reader, self._machine, self.signing)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self.store, self._reader, self._machine, self._joiner.join)
+
+    def _publish_ahead(self) -> tuple[Trusted, ...]:
+        """Publish what is planned but not live; the states that are known then."""
+        if self.heads is None or self.joined is None:
+            return ()
+        known = (*self.heads.states, *self.heads.twins)
+        if self.joined not in known:
+            known = (self._publisher.publish(self.joined, known), *known)
+            self.image_tags.move([head.verified for head in self.heads.states], known[0])
+        for led in self.ahead:
+            live = self._publisher.publish(led.state, known)
+            self.image_tags.move([known[0].verified], live)
+            discard(self.store, led.proposal.tags)
+            self._machine.warn(f"completed proposal {led.proposal.id}, which waited for nobody's decision")
+            known = (live, *known)
+        return known
 
     def roles_for(self, tag: str, signers: tuple[str, ...]) -> tuple[str, ...]:
         """The roles that sign a tag: ``targets`` where no signers exist, else every one whose key is here.
@@ -303,7 +372,8 @@ class Writer:
         """
         base = self.base()
         awaited = self._awaited() if not signers and not self.signing.held(base.role("targets")) else None
-        if base.targets["targets"].delegations is None and not signers and awaited is None:
+        top = base.targets["targets"].delegations
+        if (top is None or top.roles is None) and not signers and awaited is None:
             return ("targets",)
         allowed = base.roles_for(tag)
         if refused := [name for name in signers if name not in allowed]:
@@ -357,11 +427,14 @@ class Writer:
         assert self.heads is not None  # noqa: S101 - there is a base
         if proposed.root is not None:
             self._machine.refuse_example_keys(set(proposed.root.keys))
-        root = proposed.root or base.root  # heads of a publisher that leaves with it wait for nobody
-        others = [head.verified for head in self.heads.others if publishes(head.verified.state, root)]
-        pending = tuple(head.identity for head in others)
-        state = state_after(base, proposed, signing=self.signing, now=self._machine.now, pending=pending)
-        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {}, base)
+        state = state_after(base, proposed, signing=self.signing, now=self._machine.now, twins=self._twins(base))
+        return check_planned(state, self.heads.base.pin, self._machine, self.store.repository, {}, [base])
+
+    def _twins(self, base: Verified) -> tuple[Verified, ...]:
+        """The states that say the same as the head that is built on: what is built covers them too."""
+        if self.heads is None or base is not self.heads.base.verified:
+            return ()
+        return tuple(twin.verified for twin in self.heads.twins)
 
     def _expired(self, base: Verified, change: Change) -> Mapping[str, datetime]:
         """The roles that have expired and that the change does not write: when each did."""

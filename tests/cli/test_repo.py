@@ -9,6 +9,7 @@ import pytest
 from freezegun import freeze_time
 
 from tests.cli.conftest import NAME
+from tests.doubles.faulty_registry import FaultyRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +125,93 @@ def test_nothing_there(command: list[str], keys: Path, dockseal: Dockseal, tmp_p
     told = dockseal("repo", *command, f"oci:{tmp_path}/none", code=10)
     assert "holds no trust data" in told.err
     assert told.out == ""
+
+
+class TestPrune:
+    @pytest.fixture(autouse=True)
+    def _small_window(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of 2 versions instead of 64."""
+        monkeypatch.setattr("trust.tuf.draft.COVERED_VERSIONS", 2)
+        monkeypatch.setattr("trust.heads.COVERED_VERSIONS", 2)
+        monkeypatch.setattr("trust.ancestry.COVERED_VERSIONS", 2)
+
+    @pytest.fixture
+    def old(self, keys: Path, dockseal: Dockseal, tmp_path: Path) -> str:
+        """A folder with 6 states, which will be 40 days old."""
+        return self.begin(dockseal, f"oci:{tmp_path}/app")
+
+    def begin(self, dockseal: Dockseal, name: str) -> str:
+        dockseal("repo", "init", name)
+        for _ in range(5):
+            dockseal("repo", "refresh", name)
+        return name
+
+    def test_what_is_old_goes(self, old: str, dockseal: Dockseal) -> None:
+        assert dockseal("repo", "prune", "-y", old).out == "Removed 0 tags; 6 states stay\n"
+        with freeze_time(later(40)):
+            told = dockseal("repo", "prune", "-y", old)
+            assert told.lines[-1] == "Removed 3 tags; 3 states stay"
+            assert [line.split("-")[0] for line in told.lines[:-1]] == [f"_trust.{number:016}" for number in (1, 2, 3)]
+            assert dockseal("repo", "prune", "-y", old).out == "Removed 0 tags; 3 states stay\n"
+            dockseal("repo", "refresh", old)
+            assert [entry["version"] for entry in dockseal("repo", "log", "-o", "json", old).json] == [7, 6, 5, 4]
+
+    def test_a_dry_run_removes_nothing(self, old: str, dockseal: Dockseal) -> None:
+        with freeze_time(later(40)):
+            assert dockseal("repo", "prune", "--dry-run", old).lines[-1] == "Would remove 3 tags; 3 states stay"
+            found = dockseal("repo", "prune", "--dry-run", "-o", "json", old).json
+            assert (len(found["found"]), found["removed"], found["kept"], found["uncovered"]) == (3, [], 3, [])
+            found = dockseal("repo", "prune", "--keep-days", "50", "-y", "-o", "json", old).json
+            assert (found["found"], found["removed"], found["kept"]) == ([], [], 6)
+            found = dockseal("repo", "prune", "-y", "-o", "json", old).json
+            assert found["removed"] == found["found"]
+
+    def test_nobody_can_be_asked(self, old: str, dockseal: Dockseal) -> None:
+        with freeze_time(later(40)):
+            told = dockseal("repo", "prune", old, code=2)
+            assert "-y" in told.err
+            assert dockseal("repo", "prune", "--dry-run", old).lines[-1] == "Would remove 3 tags; 3 states stay"
+
+    def test_nothing_is_there(self, keys: Path, dockseal: Dockseal, tmp_path: Path) -> None:
+        assert "holds no trust data" in dockseal("repo", "prune", "-y", f"oci:{tmp_path}/none", code=10).err
+
+    @pytest.mark.usefixtures("keys")
+    def test_a_registry_that_does_not_delete(self, dockseal: Dockseal) -> None:
+        with FaultyRegistry() as server:
+            server.can_delete = server.can_untag = False
+            name = self.begin(dockseal, f"{server.host}/app")
+            with freeze_time(later(40)):
+                told = dockseal("repo", "prune", "-y", name, code=3)
+        assert told.lines[-1] == "Removed 0 tags; 6 states stay"
+        assert "3 tags could not be removed" in told.err
+        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in told.err
+
+
+class TestBins:
+    def test_from_the_beginning_and_back(self, keys: Path, dockseal: Dockseal, tmp_path: Path) -> None:
+        name = f"oci:{tmp_path}/app"
+        dockseal("repo", "init", "--bins", "8", name)
+        found = dockseal("repo", "rebin", "-o", "json", "--bins", "4", name).json
+        assert (found["result"], found["signer"], found["bins"]) == ("published", "targets", 4)
+        assert "4 bins already" in dockseal("repo", "rebin", "--bins", "4", name, code=2).err
+        assert dockseal("repo", "rebin", "--dry-run", name).out.startswith(f"{name}:")
+        assert "Published" in dockseal("repo", "rebin", name).out
+
+    @pytest.mark.parametrize("bins", ["3", "8192"])
+    def test_numbers_that_cannot_be(self, bins: str, keys: Path, dockseal: Dockseal, tmp_path: Path) -> None:
+        told = dockseal("repo", "init", "--bins", bins, f"oci:{tmp_path}/app", code=2)
+        assert "power of two" in told.err
+        assert not (tmp_path / "app" / "index.json").exists()
+
+    def test_a_signer_with_bins_signs(self, signed: Signed, dockseal: Dockseal) -> None:
+        dockseal("key", "generate", "ci")
+        dockseal("signer", "add", "--as", NAME, "ci", signed.name, "--key", "ci", "--bins", "4", "--adopt")
+        dockseal("push", "--from", f"{NAME}:v1", "--as", NAME, f"{signed.name}:v2")
+        assert dockseal("verify", "--as", NAME, "-o", "json", f"{signed.name}:v2").json["signers"] == ["ci"]
+        assert dockseal("verify", "--as", NAME, "-o", "json", f"{signed.name}:v1").json["signers"] == ["ci"]
+
+    def test_a_push_advises_them(self, signed: Signed, dockseal: Dockseal, monkeypatch: pytest.MonkeyPatch) -> None:
+        push = ("push", "--from", f"{NAME}:v1", "--as", NAME)
+        assert "rebin" not in dockseal(*push, f"{signed.name}:v2").err
+        monkeypatch.setattr("trust.tuf.bins.ADVISED_TAGS", 3)
+        assert f"dockseal repo rebin {signed.name} --bins 256" in dockseal(*push, f"{signed.name}:v3").err

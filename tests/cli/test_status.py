@@ -156,24 +156,55 @@ def test_refresh_of_nothing(dockseal: Dockseal, tmp_path: Path) -> None:
     assert "holds no trust data" in dockseal("repo", "refresh", f"oci:{tmp_path}/nothing", code=10).err
 
 
-def test_a_state_of_another_writer_that_is_not_joined(plain: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestTwoAtOnce:
     """Two machines published at once, and the announcement of one comes to light later."""
-    elsewhere, other = plain.folder / "elsewhere", plain.folder / "other"
-    shutil.copytree(plain.signed.folder, elsewhere)
-    shutil.copytree(plain.signed.home, other)
-    plain.push("v2")
-    monkeypatch.setenv("DOCKSEAL_HOME", str(other))
-    plain.dockseal("tag", f"{NAME}:v1", f"{NAME}:v3")
-    plain.run("push", f"oci:{elsewhere}:v3")
-    shutil.copytree(elsewhere / "blobs", plain.signed.folder / "blobs", dirs_exist_ok=True)
-    here, there = (json.loads((folder / "index.json").read_text()) for folder in (plain.signed.folder, elsewhere))
-    here["manifests"] += [item for item in there["manifests"] if "_trust.0000000000000002-" in json.dumps(item)]
-    (plain.signed.folder / "index.json").write_text(json.dumps(here))
-    plain.at("ann")
-    plain.run("repo", "refresh", plain.repo)
-    (pending,) = plain.json("repo", "status", plain.repo)["pending"]
-    told = plain.run("repo", "status", plain.repo)
-    assert told.lines[-1] == f"pending: {pending[:12]}, another writer's state that is not part of this one"
+
+    @pytest.fixture(autouse=True)
+    def _announced(self, plain: Homes, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere, other = plain.folder / "elsewhere", plain.folder / "other"
+        shutil.copytree(plain.signed.folder, elsewhere)
+        shutil.copytree(plain.signed.home, other)
+        plain.push("v2")
+        monkeypatch.setenv("DOCKSEAL_HOME", str(other))
+        plain.dockseal("tag", f"{NAME}:v1", f"{NAME}:v3")
+        plain.run("push", f"oci:{elsewhere}:v3")
+        shutil.copytree(elsewhere / "blobs", plain.signed.folder / "blobs", dirs_exist_ok=True)
+        here, there = (json.loads((folder / "index.json").read_text()) for folder in (plain.signed.folder, elsewhere))
+        here["manifests"] += [item for item in there["manifests"] if "_trust.0000000000000002-" in json.dumps(item)]
+        (plain.signed.folder / "index.json").write_text(json.dumps(here))
+        plain.at("ann")
+
+    def test_a_refresh_joins_them(self, plain: Homes) -> None:
+        plain.run("repo", "refresh", plain.repo)
+        assert plain.json("repo", "status", plain.repo)["pending"] == []
+        signed = {item["tag"]: item["signers"] for item in plain.json("inspect", plain.repo)["tags"]}
+        assert signed == {"v1": ["targets"], "v2": ["targets"], "v3": ["targets"]}
+        plain.trusts("v2")
+        plain.trusts("v3")
+
+    def test_what_it_has_no_key_for_is_pending_and_every_command_says_who_merges_it(self, plain: Homes) -> None:
+        clerk = plain.folder / "clerk"
+        shutil.copytree(plain.signed.home, clerk)
+        plain.at("clerk")
+        (key,) = [
+            item["label"] for item in plain.dockseal("key", "list", "-o", "json").json if "targets" in item["label"]
+        ]
+        plain.dockseal("key", "remove", "-y", key)
+        plain.run("repo", "refresh", plain.repo)
+        (pending,) = plain.json("repo", "status", plain.repo)["pending"]
+        next_step = f"next, where its key is: dockseal repo refresh {plain.repo}"
+        told = plain.run("repo", "status", plain.repo)
+        assert (
+            told.lines[-1]
+            == f"pending: {pending[:12]}, another writer's change that is not part of this state; {next_step}"
+        )
+        assert f"pending {pending[:12]}; {next_step}" in plain.run("repo", "log", plain.repo).out
+        assert next_step in plain.run("inspect", plain.repo).out
+        plain.at("ann")
+        plain.run("repo", "refresh", plain.repo)
+        assert plain.json("repo", "status", plain.repo)["pending"] == []
+        plain.trusts("v2")
+        plain.trusts("v3")
 
 
 def test_a_refresh_that_leaves_something_expired_signs_the_rest_and_ends_in_13(plain: Homes) -> None:

@@ -122,6 +122,6 @@ def test_a_changed_byte_is_refused(verify: Callable[[State, str], subprocess.Com
     state = first()
     files = dict(state.files)
     files["1.targets.json"] = files["1.targets.json"].replace(b'"v1"', b'"v2"')
-    done = verify(State(files), "v2")
+    done = verify(State.of(files.items()), "v2")
     assert done.returncode == 1
     assert "1.targets.json" in done.stderr or "hash" in done.stderr.lower()

@@ -30,7 +30,7 @@ from trust.oci.registry import Registry
 from trust.oci.retry import RetryPolicy
 from trust.oci.transport import Transport
 from trust.pins import Pin
-from trust.states import POINTER_TAG, announce, encode, point
+from trust.states import POINTER_TAG, announce, announced, encode, point
 from trust.tuf import draft, roles
 from trust.tuf.draft import Change
 from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys, Target
@@ -404,7 +404,12 @@ def put_state(store: Store, state: State, *, pointed: bool = True) -> Manifest:
 
 
 def plant_state(store: Store, state: State) -> Manifest:
-    """Make ``_trust`` point at a state, valid or not; it gets no tag of its own."""
+    """Make ``_trust`` point at a state, valid or not, and hide all others, as who runs the registry can.
+
+    With the honest states' own tags there, readers would look past the pointer (rule 10).
+    """
+    for item in announced(store.tags(1000)):
+        store.untag(item.tag)
     manifest = encode(state)
     for descriptor, data in zip(manifest.layers, state.files.values(), strict=True):
         store.put_blob(descriptor, partial(io.BytesIO, data))

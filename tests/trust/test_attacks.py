@@ -665,9 +665,14 @@ def test_a_timestamp_that_was_only_indented_again_is_the_same_state(
     pretty = with_file(state, "timestamp.json", json.dumps(json.loads(state.role("timestamp")), indent=1).encode())
     assert python_tuf.accepts(pretty)
     assert victim.sees(pretty).verified.identity == seen
-    other = team.remake(state, {"timestamp": lambda body: body.update(note="x")})
+    twin = team.remake(state, {"timestamp": lambda body: body.update(note="x")})
+    assert victim.sees(twin).verified.identity != seen, "two writers may join the same to the same"
+
+
+def test_a_fork_of_the_same_version_that_says_something_else(team: Team, state: State, victim: Victim) -> None:
+    victim.sees(team.put(state, a_target("v1")))
     with pytest.raises(RollbackError, match="fork"):
-        victim.sees(other)
+        victim.sees(team.put(state, EVIL))
 
 
 # What python-tuf refuses as well

@@ -283,7 +283,7 @@ class TestATimestampThatExpiresIn2099:
         clients["saw before"].verdict(crew.store, "v1")
         for_ever = {"timestamp": lambda body: body.update(expires="2099-01-01T00:00:00Z")}
         put_state(crew.store, Thief(crew, "publish").state(live(crew.store).state, for_ever))
-        assert verdicts(crew, clients, "v1") == all_say("tampered", clients)
+        assert verdicts(crew, clients, "v1") == all_say("trusted", clients), "they look past the pointer"
         return clients
 
     @pytest.mark.parametrize("rotation", ROTATIONS)

@@ -35,6 +35,7 @@ signed_as = "ghcr.io/acme/app"
 
 [registry."registry.lan:5000"]
 insecure = true
+immutable_tags = true
 
 [registry."other.lan"]
 insecure = false
@@ -70,6 +71,7 @@ def test_a_whole_file(path: Path) -> None:
             Pin("mirror.lan/app", root_keys=(KEY, OTHER_KEY), threshold=1, signed_as="ghcr.io/acme/app"),
         ),
         insecure=frozenset({"registry.lan:5000"}),
+        immutable_tags=frozenset({"registry.lan:5000"}),
         compression="zstd:3",
         max_concurrent_uploads=2,
     )
@@ -107,6 +109,7 @@ def test_all_pinned_keys_must_sign_unless_a_threshold_is_given(path: Path) -> No
         ("registry = 1", "[registry] is no table"),
         ('registry."a" = 1', '[registry."a"] is no table'),
         ('[registry."a"]\ninsecure = 1', "neither true nor false"),
+        ('[registry."a"]\nimmutable_tags = "yes"', "neither true nor false"),
         ('[registry."a"]\nsecure = true', "unknown name 'secure'"),
         ("defaults = 1", "[defaults] is no table"),
         ("[defaults]\nx = 1", "unknown name 'x' in [defaults]"),

@@ -111,13 +111,21 @@ class TestNext:
         assert "release" not in gone.names
         assert checked(team.next(gone)).versions["release"] == 1
 
-    def test_pending_heads_are_kept_and_named_once(self) -> None:
+    def test_twins_are_covered_with_all_they_cover_and_what_waits_there_waits(self) -> None:
         team = a_team()
         base = verified(a_state(team=team))
-        heads = ("a" * 64, "b" * 64)
-        new = next_state(base, Change(), signing=team.ring, now=NOW, pending=(*heads, heads[0]))
-        again = next_state(verified(new), Change(), signing=team.ring, now=NOW, pending=heads[1:])
-        assert verified(new).links.pending == verified(again).links.pending == heads
+        links = {"parents": ["a" * 64], "covers": {"a" * 64: 1, "c" * 64: 1}, "pending": ["b" * 64, "c" * 64]}
+        twin = checked(team.remake(base.state, {"timestamp": lambda body: body["x-dockseal"].update(links)}))
+        new = verified(next_state(base, Change(), signing=team.ring, now=NOW, twins=(twin,)))
+        assert dict(new.links.covers) == {base.identity: 1, twin.identity: 1, "a" * 64: 1, "c" * 64: 1}
+        assert new.links.parents == (base.identity,)
+        assert new.links.pending == ("b" * 64,)
+
+    def test_what_is_pending_stays_so(self) -> None:
+        team = a_team()
+        pending = {"timestamp": lambda body: body["x-dockseal"].update(pending=["a" * 64])}
+        base = checked(team.remake(a_state(team=team), pending))
+        assert verified(next_state(base, Change(), signing=team.ring, now=NOW)).links.pending == ("a" * 64,)
 
 
 class TestCovers:

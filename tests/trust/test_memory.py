@@ -41,7 +41,9 @@ def test_nothing_was_seen_at_first(tmp_path: Path) -> None:
 def test_what_was_seen_is_kept_by_repository(tmp_path: Path) -> None:
     found = verified(FIRST)
     memory(tmp_path).keep(found, ANCHOR)
-    assert memory(tmp_path).seen() == Seen(ANCHOR, found.identity, Digest.of(FIRST.root), found.versions)
+    seen = memory(tmp_path).seen()
+    assert seen is not None
+    assert seen == Seen(ANCHOR, found.identity, seen.content, Digest.of(FIRST.root), found.versions)
     assert all(memory(tmp_path).file(Digest.of(data)) == data for data in FIRST.files.values())
     assert memory(tmp_path, "localhost:5000/other").seen() is None
     assert seen_file(tmp_path).parent.name == "localhost%3A5000%2Fapp"

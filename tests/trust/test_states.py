@@ -96,7 +96,7 @@ def test_what_is_announced_and_pointed_at_is_read_back(store: Layout) -> None:
     point(store, manifest)
     for stored in (read_pointer(store, nothing_cached), read_announced(store, tag, nothing_cached)):
         assert stored is not None
-        assert stored.state == STATE
+        assert dict(stored.state.files) == dict(STATE.files)
         assert stored.digest == manifest.digest
     with pytest.raises(MissingError):
         read_announced(store, own_tag(3, identity), nothing_cached)
@@ -130,7 +130,7 @@ def test_large_files_are_blobs(store: Layout) -> None:
         put_state(store, state)
         stored = read_pointer(store, nothing_cached)
         assert stored is not None
-        assert stored.state == state
+        assert dict(stored.state.files) == dict(state.files)
 
 
 def test_what_is_inlined_is_bounded_and_the_newest_comes_first() -> None:
@@ -151,7 +151,7 @@ def test_cached_files_are_not_fetched() -> None:
             server.clear()
             stored = read_pointer(a_registry(server), cached)
             assert stored is not None
-            assert stored.state == state
+            assert dict(stored.state.files) == dict(state.files)
             assert [request.method for request in server.requests] == ["GET"] * (1 + blobs)
 
 
@@ -186,7 +186,7 @@ def test_layers_must_be_role_files_and_what_they_say(store: Layout) -> None:
         "two files for": layers() * 2,
         "is incomplete": [],
         f"of {MAX_STATE_BYTES} bytes": [{**item, "size": 2**40, "data": None} for item in layers()],
-        "holds 4100 files": [{**item, "data": None} for item in layers()[:1]] * 4100,
+        "holds 8200 files": [{**item, "data": None} for item in layers()[:1]] * 8200,
     }
     for reason, found in cases.items():
         plant(store, body_of(encode(STATE)) | {"layers": found})

@@ -100,6 +100,7 @@ class Person:
     warnings: list[str] = field(default_factory=list)
     roles: Roles = field(default_factory=roles)
     events: list[LayerProgress] = field(default_factory=list)
+    immutable: frozenset[str] = frozenset()
 
     @property
     def signing(self) -> KeySigning:
@@ -116,6 +117,7 @@ class Person:
             pins=tuple(self.pins),
             save_pin=self.pin,
             trust_on_first_use=trust_on_first_use,
+            immutable=self.immutable,
             warn=self.warnings.append,
         )
 

@@ -9,9 +9,10 @@ from tuf.api.metadata import Root, Targets
 
 from trust.digest import Digest
 from trust.tuf.rules import terms_of
+from trust.tuf.state import BIN_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from tuf.api.metadata import DelegatedRole, Role
@@ -75,45 +76,92 @@ class Differences:
 
 def differences(base: Verified, proposed: Proposed) -> Differences:
     """What becomes trusted and untrusted, and who may sign what, when the proposal is live."""
-    root, targets = base.root, dict(base.targets)
+    root, new = base.root, dict[str, Targets]()
     expires: dict[str, datetime] = {}
     for draft in proposed.drafts:
         payload = draft.metadata.signed
-        expires[draft.role] = payload.expires
+        if draft.role not in base.bins and is_role(draft.role):
+            expires[draft.role] = payload.expires
         if isinstance(payload, Root):
             root = payload
         else:
-            targets[draft.role] = payload
-    for name in proposed.removed:
-        targets.pop(name, None)
-    before, after = effective_tags(base.targets), effective_tags(targets)
-    tags = [
-        TagDifference(tag, before.get(tag), after.get(tag))
-        for tag in sorted({*before, *after})
-        if before.get(tag) != after.get(tag)
+            new[draft.role] = payload
+
+    def after(name: str) -> Targets | None:
+        return None if name in proposed.removed else new.get(name) or before(name)
+
+    def before(name: str) -> Targets | None:
+        return base.payload(name) if name in base.targets or name in base.bins else None
+
+    tags = []
+    for tag in sorted(_touched(base, new, proposed.removed)):
+        was, will_be = meaning_in(before, tag), meaning_in(after, tag)
+        if was != will_be:
+            tags.append(TagDifference(tag, was, will_be))
+    kept = {name: after(name) for name in dict.fromkeys((*base.targets, *new))}
+    targets = {name: item for name, item in kept.items() if item is not None}
+    old_roles, new_roles = _roles(base.root, base.targets), _roles(root, targets)
+    found = [
+        _compare(name, old_roles.get(name), new_roles.get(name), expires.get(name))
+        for name in dict.fromkeys((*new_roles, *old_roles))
     ]
-    old, new = _roles(base.root, base.targets), _roles(root, targets)
-    found = [_compare(name, old.get(name), new.get(name), expires.get(name)) for name in dict.fromkeys((*new, *old))]
     return Differences(
         tuple(tags), tuple(item for item in found if item is not None), _compare_terms(base.terms, terms_of(root))
     )
 
 
-def effective_tags(targets: Mapping[str, Targets]) -> dict[str, Digest]:
-    """What each tag resolves to, by TUF's walk over the delegations (spec 5.6.7)."""
-    listed = {tag for payload in targets.values() for tag in payload.targets}
-    found = {tag: _lookup(targets, tag) for tag in listed}
-    return {tag: digest for tag, digest in found.items() if digest is not None}
+def is_role(name: str) -> bool:
+    """Whether it is a role that people know, and no hash bin of one."""
+    return BIN_MARK not in name
 
 
-def _lookup(targets: Mapping[str, Targets], tag: str) -> Digest | None:
+def moved(before: Verified, after: Verified) -> dict[str, Digest | None]:
+    """What tags resolve to now, where that is something else than it was; None where nothing is trusted any more."""
+    changed = {
+        name
+        for name in {*before.names, *after.names}
+        if name not in before.state.names
+        or name not in after.state.names
+        or before.state.digest(name) != after.state.digest(name)
+    }
+    new = {name: after.payload(name) for name in changed if name in after.state.names}
+    gone = frozenset(changed - new.keys())
+    found = {}
+    for tag in sorted(_touched(before, new, gone)):
+        was, is_now = _meaning(before, tag), _meaning(after, tag)
+        if was != is_now:
+            found[tag] = is_now
+    return found
+
+
+def _meaning(state: Verified, tag: str) -> Digest | None:
+    found = state.lookup(tag)
+    return None if found is None else Digest.from_hex(str(found.hashes["sha256"]))
+
+
+def _touched(base: Verified, new: Mapping[str, Targets], gone: frozenset[str]) -> set[str]:
+    """The tags that new payloads may give another meaning: those that differ, or all where delegations change."""
+    spread = any(
+        name in base.targets and base.targets[name].delegations != payload.delegations for name, payload in new.items()
+    )
+    if gone or spread or not new.keys() <= {*base.names}:
+        return {*base.tags, *(tag for payload in new.values() for tag in payload.targets)}
+    found: set[str] = set()
+    for name, payload in new.items():
+        old = base.payload(name).targets
+        found |= {tag for tag in {*old, *payload.targets} if old.get(tag) != payload.targets.get(tag)}
+    return found
+
+
+def meaning_in(payload_of: Callable[[str], Targets | None], tag: str) -> Digest | None:
+    """What a tag resolves to, by TUF's walk over the delegations (spec 5.6.7)."""
     waiting, seen = [Targets.type], set[str]()
     while waiting:
         name = waiting.pop(0)
-        payload = targets.get(name)
-        if name in seen or payload is None:
-            continue
+        payload = None if name in seen else payload_of(name)
         seen.add(name)
+        if payload is None:
+            continue
         if tag in payload.targets:
             return Digest.from_hex(str(payload.targets[tag].hashes["sha256"]))
         children = [] if payload.delegations is None else list(payload.delegations.get_roles_for_target(tag))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
-from tuf.api.metadata import Role, Root, Snapshot, Targets
+from tuf.api.metadata import MetaFile, Role, Root, Targets
 
 from trust import strictjson
 from trust.digest import Digest
 from trust.errors import UnsignedError
-from trust.tuf import roles
+from trust.tuf import bins, roles
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.proposed import Proposed, judge, propose
 from trust.tuf.state import COVERED_VERSIONS, EXTENSION, FAST_FORWARDED, Links, State, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Signer
-    from tuf.api.metadata import MetaFile
 
     from trust.tuf.roles import RoleKeys, Target
+    from trust.tuf.state import Far
     from trust.tuf.verified import Verified
 
 
@@ -53,10 +53,15 @@ class Change:
         return frozenset(self.put) | frozenset(self.drop) | (self.renew - {"root", "snapshot", "timestamp"})
 
 
-def first_state(
-    terms: Terms, keys: Mapping[str, RoleKeys], targets: Iterable[Target], signing: Signing, now: datetime
+def first_state(  # noqa: PLR0917 - what a repository begins with
+    terms: Terms,
+    keys: Mapping[str, RoleKeys],
+    targets: Iterable[Target],
+    signing: Signing,
+    now: datetime,
+    count: int = 0,
 ) -> State:
-    """Version 1 of everything."""
+    """Version 1 of everything; ``targets`` has as many hash bins as ``count`` says."""
     root = roles.make_root(terms, keys, now)
     signed_root = roles.sign(root, signing("root", root.roles["root"]))
     top = Targets(
@@ -64,13 +69,23 @@ def first_state(
         expires=roles.expiry(terms, "targets", now),
         targets={target.tag: target.to_file() for target in targets},
     )
-    files = {Targets.type: (1, roles.sign(top, signing("targets", root.roles["targets"])))}
-    snapshot = roles.make_snapshot(1, files, terms, now)
-    return _finish([signed_root], root, files, snapshot, _Place(1, terms), signing, now)
+    signers = signing("targets", root.roles["targets"])
+    payloads: dict[str, Targets] = {}
+    if count:
+        tags, top.targets = top.targets, {}
+        top.delegations = bins.delegation(Targets.type, root.roles["targets"], root.keys, count)
+        payloads = bins.filled(roles.succinct(top), tags, {}, now)
+    empty = b""
+    files: dict[str, tuple[int, bytes | Far]] = {Targets.type: (1, roles.sign(top, signers))}
+    for name, payload in payloads.items():
+        if not payload.targets and not empty:
+            empty = roles.sign(payload, signers)  # all empty bins are one file
+        files[name] = (1, roles.sign(payload, signers) if payload.targets else empty)
+    return state_on(Ground((signed_root,), root, files), signing=signing, now=now)
 
 
 def next_state(
-    base: Verified, change: Change, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
+    base: Verified, change: Change, *, signing: Signing, now: datetime, twins: Sequence[Verified] = ()
 ) -> State:
     """The state after ``base``, one version on.
 
@@ -79,12 +94,12 @@ def next_state(
         change: an empty one makes a new snapshot and timestamp alone.
         signing: gives the signers of each role that is written.
         now: UTC.
-        pending: identities of heads that are not part of this state; they join those of the base.
+        twins: states that say the same as the base, and are covered with it.
     """
     put = {role: [target.to_file() for target in targets] for role, targets in change.put.items()}
     edit = change_tags(base, put, change.drop, change.renew, now)
     proposed = sign_fully(propose(base, edit), base, signing)
-    return state_after(base, proposed, signing=signing, now=now, pending=pending)
+    return state_after(base, proposed, signing=signing, now=now, twins=twins)
 
 
 def sign_fully(proposed: Proposed, base: Verified, signing: Signing) -> Proposed:
@@ -102,7 +117,7 @@ def sign_fully(proposed: Proposed, base: Verified, signing: Signing) -> Proposed
 
 
 def state_after(
-    base: Verified, proposed: Proposed, *, signing: Signing, now: datetime, pending: tuple[str, ...] = ()
+    base: Verified, proposed: Proposed, *, signing: Signing, now: datetime, twins: Sequence[Verified] = ()
 ) -> State:
     """The state in which a proposal that has all its signatures is live, with a new snapshot and timestamp.
 
@@ -111,99 +126,125 @@ def state_after(
         proposed: complete.
         signing: gives the signers of snapshot and timestamp, under the root that is new with it.
         now: UTC.
-        pending: see :func:`next_state`.
+        twins: see :func:`next_state`.
     """
-    roots, root, new = list(base.state.roots), base.root, proposed.files()
-    for draft in proposed.drafts:
-        if isinstance(draft.metadata.signed, Root):
-            root = draft.metadata.signed
-            roots.append(new.pop(Root.type)[1])
-    terms = Terms.parse(root.unrecognized_fields[EXTENSION])
-    files = {name: (int(old.version), base.state.role(name)) for name, old in base.targets.items()} | new
-    for name in proposed.removed:
-        files.pop(name, None)
-    version, snapshot_version, gone = _onwards(base, root, files)
-    snapshot = roles.make_snapshot(snapshot_version, files, terms, now)
-    snapshot.meta = gone | snapshot.meta  # a removed role keeps its last version (rule 6)
-    place = _Place(
-        version,
-        terms,
-        parents=(base.identity,),
-        covers=_covers(base, version),
-        pending=tuple(dict.fromkeys(base.links.pending + pending)),
-    )
-    return _finish(roots, root, files, snapshot, place, signing, now)
+    return state_on(Ground.of(base, twins).with_proposed(proposed), signing=signing, now=now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a state stands in the graph of states."""
+class Ground:
+    """All of a state but its snapshot and timestamp: what the next state is built on.
 
-    version: int
-    terms: Terms
+    ``files`` holds version and bytes by role, ``meta`` the snapshot entries that must not be lost or undercut;
+    ``version`` and ``snapshot_version`` are those of the state that came before. The rest is its place in the
+    graph of states (:class:`trust.tuf.state.Links`).
+    """
+
+    roots: tuple[bytes, ...]
+    root: Root
+    files: Mapping[str, tuple[int, bytes | Far]]
+    meta: Mapping[str, MetaFile] = field(default_factory=dict)
+    version: int = 0
+    snapshot_version: int = 0
     parents: tuple[str, ...] = ()
     covers: tuple[tuple[str, int], ...] = ()
     pending: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, base: Verified, twins: Sequence[Verified] = ()) -> Self:
+        """The ground that one state gives, with its twins."""
+        ground = cls(
+            roots=base.state.roots,
+            root=base.root,
+            files={name: file_of(base, name) for name in base.names},
+            meta=dict(base.snapshot.meta),
+            version=base.version,
+            snapshot_version=int(base.snapshot.version),
+            parents=(base.identity,),
+            covers=((base.identity, base.version), *base.links.covers),
+            pending=base.links.pending,
+        )
+        return ground.with_twins(twins)
 
-def _finish(  # noqa: PLR0917 - one value a file of the state
-    roots: Sequence[bytes],
-    root: Root,
-    files: Mapping[str, tuple[int, bytes]],
-    snapshot: Snapshot,
-    place: _Place,
-    signing: Signing,
-    now: datetime,
-) -> State:
-    signed_snapshot = roles.sign(snapshot, signing("snapshot", root.roles["snapshot"]))
-    links = Links(
-        place.terms.repository,
-        int(root.version),
-        Digest.of(roots[-1]).hex,
-        place.parents,
-        place.covers,
-        place.pending,
-    )
-    timestamp = roles.make_timestamp(place.version, int(snapshot.version), signed_snapshot, links, place.terms, now)
-    signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
-    return roles.assemble(roots, files, (int(snapshot.version), signed_snapshot), signed_timestamp)
+    def with_twins(self, twins: Sequence[Verified]) -> Self:
+        """With states that say the same: they are covered, with all that they cover, and what waits there waits."""
+        covers, pending = dict(self.covers), dict.fromkeys(self.pending)
+        for twin in twins:
+            covers |= {twin.identity: twin.version} | dict(twin.links.covers)
+            pending |= dict.fromkeys(twin.links.pending)
+        return replace(
+            self,
+            snapshot_version=max(self.snapshot_version, *(int(twin.snapshot.version) for twin in twins), 0),
+            covers=tuple(sorted(covers.items(), key=lambda item: (-item[1], item[0]))),
+            pending=tuple(item for item in pending if item not in covers),
+        )
 
+    def with_proposed(self, proposed: Proposed) -> Self:
+        """With the files of a proposal that has all its signatures."""
+        roots, root, new = self.roots, self.root, proposed.files()
+        if proposed.root is not None:
+            root, roots = proposed.root, (*roots, new.pop(Root.type)[1])
+        files = {**self.files, **new}
+        files = {name: file for name, file in files.items() if name not in proposed.removed}
+        ground = replace(self, roots=roots, root=root, files=files)
+        return ground.started_again() if publisher_left(self.root, root) else ground
 
-def _onwards(base: Verified, root: Root, files: Container[str]) -> tuple[int, int, dict[str, MetaFile]]:
-    """The next versions of timestamp and snapshot, and the snapshot's entries so far.
+    def started_again(self) -> Self:
+        """Where a publishing key leaves, nothing that it signed binds anybody (TUF spec 5.3.11; trust.memory).
 
-    Where a publishing key leaves, nothing that it signed binds anybody (TUF spec 5.3.11; trust.memory). Versions
-    that it may have fast-forwarded start again above the last ancestor that has an honest one, and entries of
-    roles that are not there are kept at honest versions alone.
-
-    Raises:
-        UnsignedError: no version is left.
-    """
-    version, snapshot, meta = base.version, int(base.snapshot.version), dict(base.snapshot.meta)
-    if publisher_left(base.root, root):
+        Versions that it may have fast-forwarded start again above the last ancestor that has an honest one, and
+        entries of roles that are not there are kept at honest versions alone.
+        """
+        version, snapshot = self.version, self.snapshot_version
         if version >= FAST_FORWARDED:
-            version = max((number for _, number in base.links.covers if number < FAST_FORWARDED), default=0)
+            version = max((number for _, number in self.covers if number < FAST_FORWARDED), default=0)
         if snapshot >= FAST_FORWARDED:
             snapshot = version
         meta = {
             name: entry
-            for name, entry in meta.items()
-            if name.removesuffix(".json") in files or int(entry.version) < FAST_FORWARDED
+            for name, entry in self.meta.items()
+            if name.removesuffix(".json") in self.files or int(entry.version) < FAST_FORWARDED
         }
-    if max(version, snapshot) >= strictjson.MAX_INTEGER:
+        return replace(self, version=version, snapshot_version=snapshot, meta=meta)
+
+
+def file_of(state: Verified, name: str) -> tuple[int, bytes | Far]:
+    """Version and file of a role or a hash bin, as it goes into another state."""
+    return state.state.versions[name], state.state.files.entry(state.state.names[name])
+
+
+def state_on(ground: Ground, *, signing: Signing, now: datetime) -> State:
+    """The state that a ground makes, with a new snapshot and timestamp.
+
+    A removed role keeps its last version in the snapshot (rule 6).
+
+    Raises:
+        UnsignedError: no version is left.
+    """
+    last = max(ground.version, ground.snapshot_version)
+    if last >= strictjson.MAX_INTEGER:
         raise UnsignedError(
-            f"there is no version above {max(version, snapshot)}: somebody who holds a publishing key has used them up",
+            f"there is no version above {last}: somebody who holds a publishing key has used them up",
             hint="rotate the keys of snapshot and timestamp: dockseal key rotate REPO snapshot --remove-key KEY",
         )
-    return version + 1, snapshot + 1, meta
+    root, terms = ground.root, Terms.parse(ground.root.unrecognized_fields[EXTENSION])
+    snapshot = roles.make_snapshot(ground.snapshot_version + 1, ground.files, terms, now)
+    snapshot.meta = dict(ground.meta) | snapshot.meta
+    signed_snapshot = roles.sign(snapshot, signing("snapshot", root.roles["snapshot"]))
+    version = ground.version + 1
+    links = Links(
+        terms.repository,
+        int(root.version),
+        Digest.of(ground.roots[-1]).hex,
+        ground.parents,
+        tuple(item for item in ground.covers if item[1] >= version - COVERED_VERSIONS),
+        ground.pending,
+    )
+    timestamp = roles.make_timestamp(version, int(snapshot.version), signed_snapshot, links, terms, now)
+    signed_timestamp = roles.sign(timestamp, signing("timestamp", root.roles["timestamp"]))
+    return roles.assemble(ground.roots, ground.files, (int(snapshot.version), signed_snapshot), signed_timestamp)
 
 
 def publisher_left(before: Root, after: Root) -> bool:
     """Whether a key lost its say in snapshot or timestamp (TUF spec 5.3.11)."""
     return any(set(before.roles[name].keyids) - set(after.roles[name].keyids) for name in PUBLISHING_ROLES)
-
-
-def _covers(base: Verified, version: int) -> tuple[tuple[str, int], ...]:
-    """All ancestors of the last 64 versions, newest first."""
-    ancestors = {base.identity: base.version} | dict(base.links.covers)
-    return tuple((name, number) for name, number in ancestors.items() if number > version - COVERED_VERSIONS - 1)

@@ -15,7 +15,8 @@ from tuf.api.metadata import DelegatedRole, Delegations, Root, Targets
 
 from trust import strictjson
 from trust.errors import UsageError
-from trust.tuf import roles
+from trust.tuf import bins, roles
+from trust.tuf.roles import bins_of
 from trust.tuf.state import EXTENSION, Period, Terms
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from securesystemslib.signer import Key
-    from tuf.api.metadata import TargetFile
+    from tuf.api.metadata import Role, TargetFile
 
     from trust.tuf.verified import Verified
 
@@ -44,7 +45,7 @@ class NewSigner:
     """A signer to add: a delegated role with keys, threshold and the tag patterns it may sign (TUF path patterns).
 
     ``publishes``: its keys may sign snapshot and timestamp, so that it needs no other key. ``expires_days``:
-    None for the period of targets.
+    None for the period of targets. ``bins``: its tags go into so many hash bins; 0 is none.
     """
 
     name: str
@@ -53,6 +54,7 @@ class NewSigner:
     patterns: tuple[str, ...] = ALL_TAGS
     expires_days: int | None = None
     publishes: bool = True
+    bins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ def add_signer(base: Verified, signer: NewSigner, now: datetime, *, adopt: bool 
         raise UsageError(f"there is a signer {signer.name!r} already", hint="dockseal signer list NAME")
     if not 1 <= signer.threshold <= len({key.keyid for key in signer.keys}):
         raise UsageError(f"a threshold of {signer.threshold} cannot be met by {len(signer.keys)} key(s)")
+    bins.check_count(signer.bins)
     root = _root_for(base, signer, now)
-    top = _next_targets(base, Targets.type, now)
+    top = _without_bins(base, now)
     delegation = DelegatedRole(signer.name, [], signer.threshold, terminating=False, paths=list(signer.patterns))
     if top.delegations is None:
         top.delegations = Delegations({}, {})
@@ -91,8 +94,11 @@ def add_signer(base: Verified, signer: NewSigner, now: datetime, *, adopt: bool 
         top.add_key(key, signer.name)
     moved = _adopted(top, delegation) if adopt else {}
     first = first_file(base, signer.name, signer.expires_days, now)
-    first.targets = moved
-    return Edit(root, {Targets.type: top, signer.name: first})
+    files = {signer.name: first, **_spread(base, signer.name, first, delegation, top, moved, signer.bins, now)}
+    others = bins.binned_signers(base) - {Targets.type}
+    bins.in_order(top, others | ({signer.name} if signer.bins else set()))
+    bins.check_total([*(base.targets[name] for name in others), first])
+    return Edit(root, {Targets.type: top, **files})
 
 
 def first_file(base: Verified, name: str, expires_days: int | None, now: datetime) -> Targets:
@@ -123,9 +129,41 @@ def adopt_tags(base: Verified, name: str, now: datetime) -> Edit:
     moved = _adopted(top, delegation)
     if not moved:
         raise UsageError(f"targets signs no tag that {name} may sign: there is nothing to adopt")
+    files = {base.holder(name, tag) for tag in moved}
+    payloads = {name: _next_targets(base, name, now), **{file: _next_targets(base, file, now) for file in files}}
+    for tag, target in moved.items():
+        payloads[base.holder(name, tag)].targets.setdefault(tag, target)
+    return Edit(None, {Targets.type: top, **payloads})
+
+
+def rebin(base: Verified, name: str, count: int, now: datetime) -> Edit:
+    """Put the tags of a signer, or of ``targets``, into another number of hash bins; 0 puts them into one file.
+
+    Raises:
+        UsageError: there is no such role, or it cannot have so many.
+    """
+    bins.check_count(count)
+    if name not in base.targets:
+        raise UsageError(f"there is no signer {name!r}", hint="dockseal signer list NAME")
+    top = base.targets[Targets.type]
+    if name == Targets.type and top.delegations is not None and top.delegations.roles:
+        raise UsageError("targets delegates to signers: their tags are put into bins, not its own")
+    old = bins_of(base.targets[name])
+    if (0 if old is None else old.number_of_bins) == count:
+        raise UsageError(f"{name} has {count or 'no'} bins already")
+    tags = base.listing(name)
     payload = _next_targets(base, name, now)
-    payload.targets.update({tag: target for tag, target in moved.items() if tag not in payload.targets})
-    return Edit(None, {Targets.type: top, name: payload})
+    payload.delegations = None
+    files = {name: payload, **_spread(base, name, payload, base.role(name), _delegator(base, name), tags, count, now)}
+    others = bins.binned_signers(base) - {name}
+    bins.check_total([*(base.targets[other] for other in others), payload])
+    if name != Targets.type and count:
+        ordered = _next_targets(base, Targets.type, now)
+        bins.in_order(ordered, {name, *others})
+        assert ordered.delegations is not None  # noqa: S101 - the signer is delegated to
+        if list(ordered.delegations.roles or ()) != list((top.delegations and top.delegations.roles) or ()):
+            files = {Targets.type: ordered, **files}
+    return Edit(None, files)
 
 
 def remove_signer(base: Verified, name: str, now: datetime) -> Edit:
@@ -158,13 +196,13 @@ def change_keys(base: Verified, role: str, change: KeyChange, now: datetime) -> 
     if role in base.root.roles:
         root = next_root(base, now)
         _change(root, role, change)
-        targets = {Targets.type: _next_targets(base, Targets.type, now)} if role == Targets.type else {}
+        targets = _signed_anew(base, root, role, now) if role == Targets.type else {}
         return Edit(root, targets)
     top = _next_targets(base, Targets.type, now)
     _delegation(top, role)
     _change(top, role, change)
     publishing = _moved_publishers(base, role, change, top, now)
-    return Edit(publishing, {Targets.type: top, role: _next_targets(base, role, now)})
+    return Edit(publishing, {Targets.type: top, **_signed_anew(base, top, role, now)})
 
 
 def replace_key(base: Verified, names: Sequence[str], old: str, new: tuple[Key, ...], now: datetime) -> Edit:
@@ -180,7 +218,11 @@ def replace_key(base: Verified, names: Sequence[str], old: str, new: tuple[Key, 
         _change(top if root is None or name not in root.roles else root, name, change)
     signers = [name for name in names if name not in base.root.roles]
     targets = {Targets.type: top} if signers or Targets.type in names else {}
-    return Edit(root, targets | {name: _next_targets(base, name, now) for name in signers})
+    if root is not None and Targets.type in names and bins_of(top) is not None:
+        targets |= _signed_anew(base, root, Targets.type, now)
+    for name in signers:
+        targets |= _signed_anew(base, top, name, now)
+    return Edit(root, targets)
 
 
 def change_tags(
@@ -190,14 +232,22 @@ def change_tags(
     renew: Iterable[str],
     now: datetime,
 ) -> Edit:
-    """Put and drop tags by role, and sign roles again as they are."""
-    names = {*put, *drop, *renew}
-    targets = {name: _next_targets(base, name, now) for name in base.targets if name in names}
-    for name, payload in targets.items():
-        for tag in drop.get(name, ()):
-            payload.targets.pop(tag, None)
-        payload.targets.update({target.path: target for target in put.get(name, ())})
-    return Edit(next_root(base, now) if Root.type in names else None, targets)
+    """Put and drop tags by role, each in its bin where the role has some, and sign roles again as they are."""
+    targets: dict[str, Targets] = {name: _next_targets(base, name, now) for name in base.targets if name in set(renew)}
+
+    def file_of(role: str, tag: str) -> Targets:
+        name = base.holder(role, tag)
+        if name not in targets:
+            targets[name] = _next_targets(base, name, now)
+        return targets[name]
+
+    for role, tags in drop.items():
+        for tag in tags:
+            file_of(role, tag).targets.pop(tag, None)
+    for role, files in put.items():
+        for target in files:
+            file_of(role, target.path).targets[target.path] = target
+    return Edit(next_root(base, now) if Root.type in set(renew) else None, targets)
 
 
 def next_root(base: Verified, now: datetime) -> Root:
@@ -209,15 +259,66 @@ def next_root(base: Verified, now: datetime) -> Root:
 
 
 def _next_targets(base: Verified, name: str, now: datetime) -> Targets:
-    old = base.targets[name]
+    old = base.payload(name)
     return Targets(
         version=_next(old.version, name),
         spec_version=old.spec_version,
-        expires=roles.expiry(base.terms, name, now),
+        expires=bins.bin_expiry(now) if name in base.bins else roles.expiry(base.terms, name, now),
         targets=dict(old.targets),  # the entries are never changed in place, and there may be very many
         delegations=deepcopy(old.delegations),
         unrecognized_fields=deepcopy(old.unrecognized_fields),
     )
+
+
+def _spread(  # noqa: PLR0917 - what is spread where
+    base: Verified,
+    name: str,
+    payload: Targets,
+    role: Role,
+    delegator: Root | Targets,
+    tags: dict[str, TargetFile],
+    count: int,
+    now: datetime,
+) -> dict[str, Targets]:
+    """Put tags into a role's own payload, or into so many bins, whose payloads are given."""
+    payload.targets = {} if count else tags
+    if not count:
+        return {}
+    keys = (
+        delegator.keys if isinstance(delegator, Root) else delegator.delegations.keys if delegator.delegations else {}
+    )
+    payload.delegations = bins.delegation(name, role, keys, count)
+    return bins.filled(roles.succinct(payload), tags, _last_versions(base), now)
+
+
+def _last_versions(base: Verified) -> dict[str, int]:
+    return {name.removesuffix(".json"): int(meta.version) for name, meta in base.snapshot.meta.items()}
+
+
+def _delegator(base: Verified, name: str) -> Root | Targets:
+    return base.root if name == Targets.type else base.targets[Targets.type]
+
+
+def _without_bins(base: Verified, now: datetime) -> Targets:
+    """The next ``targets``, with all its tags in its own file: bins and signers do not go together there."""
+    top = _next_targets(base, Targets.type, now)
+    if bins_of(top) is not None:
+        top.targets, top.delegations = base.listing(Targets.type), None
+    return top
+
+
+def _signed_anew(base: Verified, delegator: Root | Targets, name: str, now: datetime) -> dict[str, Targets]:
+    """A role whose keys change, to be signed again; its bins have the same keys, and are signed again with it."""
+    payload = _next_targets(base, name, now)
+    old = bins_of(payload)
+    if old is None:
+        return {name: payload}
+    role = delegator.get_delegated_role(name)
+    keys = (
+        delegator.keys if isinstance(delegator, Root) else delegator.delegations.keys if delegator.delegations else {}
+    )
+    payload.delegations = bins.delegation(name, role, keys, old.number_of_bins)
+    return {name: payload, **{item: _next_targets(base, item, now) for item in old.get_roles()}}
 
 
 def _next(version: int, name: str) -> int:

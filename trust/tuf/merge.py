@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tuf.api.metadata import Delegations, Targets
 
+from trust.tuf.roles import bins_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -51,6 +53,8 @@ def signed_at(target: TargetFile) -> str:
 
 
 def _delegations(ancestor: Targets, first: Targets, second: Targets) -> Delegations | None:
+    if bins_of(first) is not None:  # the same on both sides, or nobody could merge them (trust.tuf.join)
+        return deepcopy(first.delegations if second.delegations == ancestor.delegations else second.delegations)
     sides = [_roles(side) for side in (ancestor, first, second)]
     merged = _merge(sides[0], sides[1], sides[2], lambda _, chosen: chosen)
     if not merged:

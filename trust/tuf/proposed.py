@@ -132,11 +132,13 @@ def identity_of(payloads: Mapping[str, dict[str, object]]) -> str:
 
 def is_live(proposed: Proposed, base: Verified) -> bool:
     """Whether the state says already what is proposed, whoever published it."""
-    live = {Root.type: base.root, **base.targets}
-    return all(
-        draft.role in live and live[draft.role].to_dict() == draft.metadata.signed.to_dict()
-        for draft in proposed.drafts
-    )
+    return all(_live(base, draft.role) == draft.metadata.signed.to_dict() for draft in proposed.drafts)
+
+
+def _live(base: Verified, role: str) -> dict[str, object] | None:
+    if role == Root.type:
+        return base.root.to_dict()
+    return base.payload(role).to_dict() if role in base.names else None
 
 
 def judge(base: Verified, files: Mapping[str, RoleFile]) -> Proposed:
@@ -165,9 +167,9 @@ def judge(base: Verified, files: Mapping[str, RoleFile]) -> Proposed:
         else:
             needs = [_need(role, delegators.get(role, root), role, metadata)]
         drafts.append(_draft(role, metadata, needs))
-    if absent := delegators.keys() - targets.keys():
+    if absent := delegators.keys() - targets.keys() - base.bins.keys():
         raise TamperedError(f"the proposal delegates to {', '.join(sorted(absent))}, and has no role file of it")
-    return Proposed(tuple(drafts), frozenset(base.targets) - delegators.keys() - {Targets.type})
+    return Proposed(tuple(drafts), frozenset(base.names) - delegators.keys() - {Targets.type})
 
 
 def sign_with(proposed: Proposed, base: Verified, available: Available) -> Proposed:

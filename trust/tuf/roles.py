@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Timestamp
@@ -12,13 +12,15 @@ from tuf.api.serialization.json import JSONSerializer
 
 from trust.digest import Digest
 from trust.errors import DocksealError, KeyUnavailableError, TamperedError
-from trust.tuf.state import EXTENSION, MAX_STATE_FILES, TIMESTAMP_FILE, Links, State, Terms
+from trust.tuf.state import EXTENSION, MAX_BINS, TIMESTAMP_FILE, State, digest_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from securesystemslib.signer import Key, Signer
-    from tuf.api.metadata import T, Targets
+    from tuf.api.metadata import SuccinctRoles, T, Targets
+
+    from trust.tuf.state import Far, Links, Terms
 
 TOP_LEVEL_ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -44,6 +46,20 @@ class Target:
     media_type: str
     signed_at: datetime
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, file: TargetFile) -> Self:
+        """From a TARGETS object that :meth:`to_file` made; what it lacks is empty, or of the earliest time."""
+        custom = file.custom if isinstance(file.custom, dict) else {}
+        annotations = custom.get("annotations")
+        return cls(
+            file.path,
+            Digest.from_hex(str(file.hashes["sha256"])),
+            int(file.length),
+            str(custom.get("mediaType", "")),
+            parse_rfc3339(str(custom.get("signedAt"))) or datetime.min.replace(tzinfo=UTC),
+            dict(annotations) if isinstance(annotations, dict) else {},
+        )
 
     def to_file(self) -> TargetFile:
         """As TUF's TARGETS object (spec 4.5)."""
@@ -84,10 +100,22 @@ def delegated_names(payload: Targets) -> tuple[str, ...]:
     if delegations is None:
         return ()
     if delegations.succinct_roles is not None:
-        if delegations.succinct_roles.number_of_bins > MAX_STATE_FILES:  # 2^32 names would fill the memory
-            raise TamperedError(f"{delegations.succinct_roles.number_of_bins} bins: expected at most {MAX_STATE_FILES}")
+        if delegations.succinct_roles.number_of_bins > MAX_BINS:  # 2^32 names would fill the memory
+            raise TamperedError(f"{delegations.succinct_roles.number_of_bins} bins: expected at most {MAX_BINS}")
         return tuple(delegations.succinct_roles.get_roles())
     return tuple(delegations.roles or ())
+
+
+def bins_of(payload: Targets) -> SuccinctRoles | None:
+    """The hash bins that a role puts its tags into; None where it has none."""
+    return None if payload.delegations is None else payload.delegations.succinct_roles
+
+
+def succinct(payload: Targets) -> SuccinctRoles:
+    """The hash bins of a role that has some."""
+    found = bins_of(payload)
+    assert found is not None  # noqa: S101 - the caller has put them there
+    return found
 
 
 def rfc3339(moment: datetime) -> str:
@@ -122,8 +150,10 @@ def make_root(terms: Terms, roles: Mapping[str, RoleKeys], now: datetime) -> Roo
     )
 
 
-def make_snapshot(version: int, targets: Mapping[str, tuple[int, bytes]], terms: Terms, now: datetime) -> Snapshot:
-    """A snapshot that binds each targets file (role -> version, bytes) by length and sha256, unsigned."""
+def make_snapshot(
+    version: int, targets: Mapping[str, tuple[int, bytes | Far]], terms: Terms, now: datetime
+) -> Snapshot:
+    """A snapshot that binds each targets file (role -> version, file) by length and sha256, unsigned."""
     meta = {f"{role}.json": meta_of(number, data) for role, (number, data) in targets.items()}
     return Snapshot(version=version, expires=expiry(terms, "snapshot", now), meta=meta)
 
@@ -140,9 +170,9 @@ def make_timestamp(  # noqa: PLR0917 - one value a field of the file
     )
 
 
-def meta_of(version: int, data: bytes) -> MetaFile:
+def meta_of(version: int, data: bytes | Far) -> MetaFile:
     """The METAFILES entry of a role file (spec 4.4)."""
-    return MetaFile(version, len(data), {"sha256": Digest.of(data).hex})
+    return MetaFile(version, size_of(data), {"sha256": digest_of(data).hex})
 
 
 def sign(signed: T, signers: Sequence[Signer]) -> bytes:
@@ -171,10 +201,13 @@ def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
 
 
 def assemble(
-    roots: Sequence[bytes], targets: Mapping[str, tuple[int, bytes]], snapshot: tuple[int, bytes], timestamp: bytes
+    roots: Sequence[bytes],
+    targets: Mapping[str, tuple[int, bytes | Far]],
+    snapshot: tuple[int, bytes],
+    timestamp: bytes,
 ) -> State:
     """The state that these role files make."""
-    files = [(f"{number}.root.json", data) for number, data in enumerate(roots, start=1)]
+    files: list[tuple[str, bytes | Far]] = [(f"{number}.root.json", data) for number, data in enumerate(roots, start=1)]
     files += [(f"{version}.{role}.json", data) for role, (version, data) in targets.items()]
     files += [(f"{snapshot[0]}.snapshot.json", snapshot[1]), (TIMESTAMP_FILE, timestamp)]
     return State.of(files)

@@ -19,7 +19,7 @@ from tuf.api.metadata import Root, Timestamp
 from trust import strictjson
 from trust.errors import TamperedError, UntrustedRootError
 from trust.keys.ids import key_id, key_material
-from trust.tuf.state import EXTENSION, Links, State, Terms, parse_file_name
+from trust.tuf.state import EXTENSION, Links, State, Terms, digest_of, parse_file_name, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,6 +190,11 @@ def check_snapshot(snapshot: Snapshot, roles: Iterable[str], state: State) -> No
     unbound = [name for name in current if "sha256" not in (snapshot.meta[f"{name}.json"].hashes or {})]
     if unbound:
         raise TamperedError(f"the snapshot binds {', '.join(sorted(unbound))} by no sha256")
+    for name in current:  # what is not fetched is carried into the next state by what is said of it here
+        meta, file = snapshot.meta[f"{name}.json"], state.files.entry(state.names[name])
+        said = (meta.version, (meta.hashes or {})["sha256"], size_of(file) if meta.length is None else meta.length)
+        if said != (state.versions[name], digest_of(file).hex, size_of(file)):
+            raise TamperedError(f"{state.names[name]} is not the file that the snapshot binds")
 
 
 def check_timestamp(timestamp: Timestamp, terms: Terms, now: datetime) -> None:

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from securesystemslib.formats import encode_canonical
 
 from trust import strictjson
+from trust.digest import Digest
 from trust.errors import TamperedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 EXTENSION = "x-dockseal"
 """The field of ours in the signed part of root and timestamp."""
 TIMESTAMP_FILE = "timestamp.json"
 MAX_ROLE_FILE_BYTES = 64 << 20
-MAX_STATE_FILES = 4096
+MAX_STATE_FILES = 8192
+MAX_BINS = 4096
+"""Of all hash bins of a repository (docs/adr/0009-hash-bins.md)."""
+BIN_MARK = "-bin"
+"""What a signer's name, which has no hyphen, and the number of a bin stand around: ``ci-bin-3f``."""
 FAST_FORWARDED = 1 << 52
 """No honest writer gets here: a version from here on is the work of somebody who held a key that leaked.
 
@@ -35,38 +41,106 @@ COVERED_VERSIONS = 64
 """How many timestamp versions ``covers`` reaches back; older states are history, never a head."""
 
 _FILE_NAME = re.compile(r"(?P<version>[1-9][0-9]{0,15})\.(?P<role>[a-z][a-z0-9_-]{0,63})\.json\Z")
+_BIN_FILE = re.compile(rf"[1-9][0-9]*\.[a-z][a-z0-9_]*{BIN_MARK}-[0-9a-f]+\.json\Z")
 _IDENTITY = re.compile(r"[0-9a-f]{64}\Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A role file that is not here: sha256 and bytes that it must have, and who fetches it.
+
+    ``origin`` names the store that has it, which need not be given it again.
+    """
+
+    digest: Digest
+    size: int
+    origin: str
+    fetch: Callable[[], bytes] = field(compare=False, repr=False)
+    """Raises what the store raises; the bytes are what ``digest`` says."""
+
+
+class RoleFiles(Mapping[str, bytes]):
+    """Role files by name; what is far away is fetched when it is asked for, once."""
+
+    def __init__(self, files: Iterable[tuple[str, bytes | Far]]) -> None:
+        self._entries = dict(files)
+        self._fetched: dict[str, bytes] = {}
+        self._digests: dict[str, Digest] = {}
+
+    def __getitem__(self, name: str) -> bytes:
+        entry = self._entries[name]
+        if isinstance(entry, bytes):
+            return entry
+        if name not in self._fetched:
+            self._fetched[name] = entry.fetch()
+        return self._fetched[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def here(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of those that need not be fetched any more."""
+        for name, entry in self._entries.items():
+            if isinstance(entry, bytes):
+                yield name, entry
+            elif name in self._fetched:
+                yield name, self._fetched[name]
+
+    def entry(self, name: str) -> bytes | Far:
+        """A file as it goes into another state: without being fetched."""
+        return self._entries[name]
+
+    def digest(self, name: str) -> Digest:
+        """The sha256 of a file."""
+        if name not in self._digests:
+            self._digests[name] = digest_of(self._entries[name])
+        return self._digests[name]
+
+
+def digest_of(entry: bytes | Far) -> Digest:
+    """The sha256 of a role file."""
+    return entry.digest if isinstance(entry, Far) else Digest.of(entry)
+
+
+def size_of(entry: bytes | Far) -> int:
+    """The bytes of a role file."""
+    return entry.size if isinstance(entry, Far) else len(entry)
+
+
+@dataclass(frozen=True, eq=False)
 class State:
     """The role files of one state, by file name. Make it with :meth:`of`.
 
-    Frozen without slots: the parsed index is kept beside the bytes.
+    Frozen without slots: the parsed index is kept beside the bytes. Two are equal only if they are one: to
+    compare the bytes, all would have to be fetched.
     """
 
-    files: Mapping[str, bytes]
+    files: RoleFiles
 
     @classmethod
-    def of(cls, files: Iterable[tuple[str, bytes]]) -> Self:
+    def of(cls, files: Iterable[tuple[str, bytes | Far]]) -> Self:
         """Check that the set of names is complete and unambiguous.
 
         Raises:
             TamperedError: a name is unknown or occurs twice, a role has two files, a root is
                 missing, or there is no timestamp, snapshot or targets.
         """
-        collected: dict[str, bytes] = {}
+        collected: dict[str, bytes | Far] = {}
         roles: set[str] = set()
         for name, data in files:
             role, version = parse_file_name(name)
             if name in collected or (role != "root" and role in roles):
                 raise TamperedError(f"the state holds two files for {role if role != 'root' else name}: expected one")
-            if len(data) > MAX_ROLE_FILE_BYTES:
-                raise TamperedError(f"{name} is {len(data)} bytes: expected at most {MAX_ROLE_FILE_BYTES}")
+            if size_of(data) > MAX_ROLE_FILE_BYTES:
+                raise TamperedError(f"{name} is {size_of(data)} bytes: expected at most {MAX_ROLE_FILE_BYTES}")
             del version
             roles.add(role)
             collected[name] = data
-        state = cls(collected)
+        state = cls(RoleFiles(collected.items()))
         newest = len([name for name in collected if name.endswith(".root.json")])
         missing = [f"{number}.root.json" for number in range(1, newest + 1) if f"{number}.root.json" not in collected]
         missing += [f"{role}.json" for role in ("root", "timestamp", "snapshot", "targets") if role not in roles]
@@ -83,6 +157,12 @@ class State:
             if role != "root" or version == self.root_version:
                 result[role] = name
         return result
+
+    @cached_property
+    def versions(self) -> Mapping[str, int]:
+        """Version by role, by file name; a timestamp has none."""
+        parsed = {role: parse_file_name(name)[1] for role, name in self.names.items()}
+        return {role: version for role, version in parsed.items() if version is not None}
 
     @cached_property
     def root_version(self) -> int:
@@ -106,6 +186,14 @@ class State:
             KeyError: the state has none.
         """
         return self.files[self.names[name]]
+
+    def digest(self, name: str) -> Digest:
+        """The sha256 of a role's current file, which need not be here.
+
+        Raises:
+            KeyError: the state has none.
+        """
+        return self.files.digest(self.names[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +330,11 @@ def parse_file_name(name: str) -> tuple[str, int | None]:
     if match is None or match["role"] == "timestamp":
         raise TamperedError(f"{name[:100]!r} is no role file's name: expected timestamp.json or VERSION.ROLE.json")
     return match["role"], int(match["version"])
+
+
+def is_bin_file(name: str) -> bool:
+    """Whether a file is named as a hash bin's. Such files are fetched when a lookup needs them, and not before."""
+    return _BIN_FILE.match(name) is not None
 
 
 def identity_of(signed: Mapping[str, object]) -> str:

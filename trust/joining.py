@@ -1,0 +1,125 @@
+"""Joining the heads of a repository from one machine's standpoint: with the keys that are here, and what is pending."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust.ancestry import Ancestry
+from trust.errors import DocksealError, UnreachableError
+from trust.heads import Heads, reaches_all, uncovered
+from trust.publish import check_planned
+from trust.states import announced, own_tag, read_announced
+from trust.tuf.draft import state_on
+from trust.tuf.join import join
+from trust.tuf.state import COVERED_VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Role
+
+    from trust.machine import Machine
+    from trust.oci.store import Store
+    from trust.read import Reader, Trusted
+    from trust.signing import KeySigning
+    from trust.states import Announced
+    from trust.tuf.verified import Verified
+
+MAX_ANCESTORS = 8
+"""How many states that all heads list are looked at, in search of one that all of them cover."""
+MAX_HISTORY = 64
+"""How many ancestors of a head are read in search of such a one beyond the window: 2,000 versions' worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joiner:
+    """Joins heads in one repository, and signs what comes of it."""
+
+    store: Store
+    reader: Reader
+    machine: Machine
+    signing: KeySigning
+
+    def join(self, heads: Heads) -> Trusted:
+        """The state that joins several heads, and what was pending, signed and verified, not yet written.
+
+        Raises:
+            UnsignedError: snapshot and timestamp cannot be signed here.
+            ConflictError: a role is left with no valid file.
+        """
+        pending = uncovered(self._pending(heads))
+        states = [head.verified for head in (*heads.states, *pending)]
+        ground = join(states, self._ancestor(states, heads.tags), self._signers_of)
+        if pending and not set(heads.base.verified.links.pending) - set(ground.pending):
+            states = [head.verified for head in heads.states]  # nothing that was pending can be merged here
+            if len(states) == 1:
+                return heads.base
+            ground = join(states, self._ancestor(states, heads.tags), self._signers_of)
+        ground = ground.with_twins([twin.verified for twin in heads.twins])
+        state = state_on(ground, signing=self.signing, now=self.machine.now)
+        return check_planned(state, heads.base.pin, self.machine, self.store.repository, {}, states)
+
+    def _signers_of(self, name: str, role: Role) -> Sequence[Signer] | None:
+        return self.signing(name, role) if self.signing.can_sign(role) else None
+
+    def _ancestor(self, states: Sequence[Verified], tags: Sequence[str]) -> Verified | None:
+        """The newest state that all of these cover, if it is still there.
+
+        That they list it is not enough: what a publisher lists and has left out would be taken for removed. Where the
+        window no longer reaches it, as with a change that has long been pending, their ancestors are asked.
+        """
+        common = set.intersection(*({(state.version, state.identity), *_listed(state)} for state in states))
+        if not common and self._signs_what_differs(states):
+            common = self._common_history(states, announced(tags))
+        for version, identity in sorted(common, reverse=True)[:MAX_ANCESTORS]:
+            found = self._announced(own_tag(version, identity), identity)
+            if found is None:
+                return None
+            if all(state.identity == identity or reaches_all(state, found.verified) for state in states):
+                return found.verified
+        return None
+
+    def _common_history(self, states: Sequence[Verified], there: Sequence[Announced]) -> set[tuple[int, str]]:
+        oldest = min(state.version for state in states) - COVERED_VERSIONS
+        lists = []
+        for state in states:
+            ancestry = Ancestry(self.store, self.reader.cached, there)
+            ancestry.follow(state, down_to=oldest, reads=MAX_HISTORY)
+            known = {(version, identity) for (version, _), identity in ancestry.known.items()}
+            lists.append({(state.version, state.identity), *known})
+        return set.intersection(*lists)
+
+    def _signs_what_differs(self, states: Sequence[Verified]) -> bool:
+        """Whether some role that the states do not have in common can be merged here."""
+        base = states[0]
+        return any(
+            self.signing.can_sign(base.role(name))
+            for name in base.targets
+            if any(
+                name not in state.state.names or state.state.digest(name) != base.state.digest(name) for state in states
+            )
+        )
+
+    def _pending(self, heads: Heads) -> Iterator[Trusted]:
+        """The states that are pending, as far as they are still there."""
+        tags = {item.identity: item.tag for item in announced(heads.tags)}
+        for identity in heads.base.verified.links.pending:
+            tag = tags.get(identity[:12])
+            found = None if tag is None else self._announced(tag, identity)
+            if found is not None:
+                yield found
+
+    def _announced(self, tag: str, identity: str) -> Trusted | None:
+        try:
+            found = self.reader.trust_past(read_announced(self.store, tag, self.reader.cached))
+        except UnreachableError:
+            raise
+        except DocksealError:
+            return None
+        return found if found.verified.identity == identity else None
+
+
+def _listed(state: Verified) -> set[tuple[int, str]]:
+    return {(version, identity) for identity, version in state.links.covers}
