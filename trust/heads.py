@@ -109,6 +109,13 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
         ConflictError: more candidates than can be looked at.
         UntrustedRootError, TamperedError, RollbackError: nothing acceptable is there.
     """
+    try:
+        return _look(store, reader, machine, known)
+    except RollbackError:  # or another process of this machine has seen a newer state since the tags were listed
+        return _look(store, reader, machine, known)
+
+
+def _look(store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted]) -> Heads | None:
     tags = store.tags(MAX_TAGS)
     digest, pointer, problem = _pointer(store, reader, known)  # after the list: the pointer is what may move back
     found = _Search(store, reader, machine, known, pointer, announced(tags)).found()

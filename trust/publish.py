@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from trust.client import check_fresh, verify_state
 from trust.digest import Digest
-from trust.errors import ConflictError, DeniedError, DocksealError, MissingError, UnreachableError, UnsignedError
+from trust.errors import (
+    ConflictError,
+    DeniedError,
+    DocksealError,
+    MissingError,
+    RollbackError,
+    UnreachableError,
+    UnsignedError,
+)
 from trust.heads import Heads, covers, find_heads
 from trust.pins import Pin
 from trust.read import Trusted
@@ -129,8 +137,7 @@ class Publisher:
             if joined is not heads.base:
                 announce(self.store, joined.verified.state, joined.verified.version)
                 seen = (joined, *seen)
-            elif self._settled(heads, planned, seen):
-                self.reader.remember(heads.base)
+            elif self._settled(heads, planned, seen) and self._remembers(heads.base):
                 return heads.base
             if attempt:
                 self.machine.pause(attempt)
@@ -164,6 +171,14 @@ class Publisher:
         again = self._look((head, *seen))
         rests = again.pointer == head.digest or not self._moves
         return not again.others and again.base.digest == head.digest and rests
+
+    def _remembers(self, live: Trusted) -> bool:
+        """Keep what is live; False where another process of this machine has seen a newer state meanwhile."""
+        try:
+            self.reader.remember(live)
+        except RollbackError:
+            return False
+        return True
 
     @property
     def _moves(self) -> bool:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from trust.tuf.verified import Verified
 
 
+MAX_OVERTAKEN = 8
+"""How often a state is read again that another process of this machine has overtaken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """A verified state, the pin it stands on, and the digest of the manifest that holds it."""
@@ -100,16 +104,29 @@ class Reader:
         Raises:
             UnsignedError, UntrustedRootError, TamperedError, RollbackError, ExpiredError: the verdict.
         """
+        for _ in range(MAX_OVERTAKEN):
+            trusted = self._current(tag)
+            try:
+                self.remember(trusted)
+            except RollbackError:
+                continue  # another process of this machine has seen a newer state meanwhile
+            return trusted
+        raise ConflictError(
+            f"others publish to {self._store.name} all the time, and other processes here read it",
+            hint="run the same command again",
+        )
+
+    def _current(self, tag: str | None) -> Trusted:
         try:
             trusted = self.read_past_expiry()
             if trusted is None:
                 raise self.nothing_there()
             check_fresh(trusted.verified, self._machine.now, tag)
         except (RollbackError, TamperedError, ExpiredError, UnsignedError) as problem:
-            trusted = self.look_past_pointer(tag)
-            if trusted is None:
+            found = self.look_past_pointer(tag)
+            if found is None:
                 raise problem from None
-        self.remember(trusted)
+            return found
         return trusted
 
     def look_past_pointer(self, tag: str | None = None, above: int = 0) -> Trusted | None:
