@@ -10,7 +10,7 @@ STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench peers constraints clean
+.PHONY: help demo test lint bench storm peers constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1	/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: $(STAMP)  ## format, lint, types, import contracts
 
 bench: peers $(STAMP)  ## side by side with skopeo and others, into docs/benchmarks.md (BENCH=--large: 5 GB, too)
 	$(BIN)/python -m bench.run $(BENCH)
+
+storm: peers $(STAMP)  ## 8 processes that push to one repository at once, into docs/many-writers.md
+	$(BIN)/python -m bench.storm
 
 peers:
 	@$(PYTHON) tests/peers/programs.py --install

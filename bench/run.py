@@ -100,9 +100,8 @@ class Report:
         print(self.tables[-1], flush=True)
 
     def markdown(self, rounds: int) -> str:
-        machine = f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {_versions()}"
         rows = "\n".join(row.markdown() for row in self.rows)
-        return PAGE.format(rounds=rounds, machine=machine, rows=rows, tables="\n\n".join(self.tables))
+        return PAGE.format(rounds=rounds, machine=machine(), rows=rows, tables="\n\n".join(self.tables))
 
 
 def _figures(run: Run) -> tuple[float, float, float]:
@@ -295,6 +294,11 @@ def bench_large(report: Report) -> None:
     run = pushed_to_empty_registry(dockseal_push(f"docker-archive:{archive}"))
     report.add_pushes("One layer of 5 GB", {SIGNED: [run]})
     report.add("peak memory of the push of a 5 GB layer", run.peak_bytes / MB, 100, " MB")
+
+
+def machine() -> str:
+    """This machine and its programs, in one line."""
+    return f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}; {_versions()}"
 
 
 def _processor() -> str:

@@ -9,6 +9,7 @@ import base64
 import datetime as dt
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,7 +29,6 @@ from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 USER = "alice"
 PASSWORD = "correct horse"
@@ -185,13 +186,22 @@ class _Log:
 
 
 @contextmanager
-def start_registry(tmp_path: Path, *, auth: Htpasswd | TokenServer | None = None, delete: bool = True) -> Iterator[str]:
-    """Run a registry that keeps its data under ``tmp_path``; gives ``localhost:PORT``."""
+def start_registry(
+    tmp_path: Path,
+    *,
+    auth: Htpasswd | TokenServer | None = None,
+    delete: bool = True,
+    access_log: Path | None = None,
+) -> Iterator[str]:
+    """Run a registry that keeps its data under ``tmp_path``; gives ``localhost:PORT``.
+
+    ``access_log`` gets a line for each request.
+    """
     data = tmp_path / "registry"
     data.mkdir(parents=True)
     config: dict[str, object] = {
         "version": 0.1,
-        "log": {"level": "info", "accesslog": {"disabled": True}},
+        "log": {"level": "info", "accesslog": {"disabled": access_log is None}},
         "storage": {
             "filesystem": {"rootdirectory": str(data)},
             "delete": {"enabled": delete},
@@ -202,9 +212,10 @@ def start_registry(tmp_path: Path, *, auth: Htpasswd | TokenServer | None = None
     }
     path = tmp_path / "registry.json"
     path.write_text(json.dumps(config))  # YAML's subset
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    with Path(access_log or os.devnull).open("w") as requests:
+        process = subprocess.Popen(
+            ["docker-registry", "serve", str(path)], stdout=requests, stderr=subprocess.PIPE, text=True
+        )
     log = _Log()
     assert process.stderr is not None
     reader = threading.Thread(target=log.follow, args=(process.stderr,), daemon=True)
