@@ -187,11 +187,18 @@ class _Bins:
         if name not in self._loaded:
             file = self._state.names[name]
             data = self._state.files[file]
-            rules.check_file(file, data, "")
-            with _foreign_errors():
-                payload = self._trusted.update_delegated_targets(data, name, self._parents[name])
-            if payload.delegations is not None:
-                raise TamperedError(f"the hash bin {name} delegates: expected tags alone")
+            role = self._parents[name]
+            try:
+                rules.check_file(file, data, "")
+                with _foreign_errors():
+                    payload = self._trusted.update_delegated_targets(data, name, role)
+                rules.check_bin(name, payload)
+            except TamperedError as error:
+                raise TamperedError(
+                    f"the hash bin {name} was spoiled: {error.message}",
+                    hint=f"whoever holds the key of {role} signs its bins again: dockseal repo rebin NAME {role} "
+                    f"--bins {sum(parent == role for parent in self._parents.values())}",
+                ) from error
             self._loaded[name] = payload
         return self._loaded[name]
 

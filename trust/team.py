@@ -107,14 +107,14 @@ def plan_rotation(writer: Writer, role: str, change: KeyChange, now: datetime) -
 
 
 def plan_bins(writer: Writer, role: str, count: int, now: datetime) -> Edit:
-    """Put the tags of a signer, or of ``targets``, into another number of hash bins.
+    """Put the tags of a signer, or of ``targets``, into another number of hash bins; spoiled ones may stay as many.
 
     Raises:
         UsageError: no such role, or it cannot have so many.
         UnsignedError: its keys are not here, which must sign every bin.
     """
     base = writer.base()
-    edit = rebin(base, role, count, now)
+    edit = rebin(base, role, count, now, again=writer.is_spoiled(role))
     if not writer.signing.can_sign(base.role(role)):
         raise UnsignedError(
             f"the keys of {role} are not on this machine, and every bin is signed with them",

@@ -18,6 +18,7 @@ from trust.errors import (
     ConflictError,
     DocksealError,
     RollbackError,
+    TamperedError,
     UnsignedError,
     UsageError,
     VerificationError,
@@ -26,6 +27,7 @@ from trust.following import Led, decided, includes, keep_alive, proposes, waitin
 from trust.heads import Heads, find_heads
 from trust.imagetags import ImageTags
 from trust.joining import Joiner
+from trust.mending import Mender
 from trust.pins import Pin
 from trust.proposals import MAX_FILES, MAX_PROPOSALS, contents, discard, read_proposals, store_proposal
 from trust.publish import Publisher, check_planned, shadowed
@@ -160,9 +162,22 @@ class Writer:
         Raises:
             UnsignedError: the repository has no trust data yet.
         """
-        if self.joined is None:
+        if self.heads is None or self.joined is None:
             raise self._reader.nothing_there()
-        return self.joined.verified
+        mender = Mender(self.store, self._reader, self._machine, self.signing)
+        return mender.mended(self.joined.verified, self.heads.tags)
+
+    def is_spoiled(self, role: str) -> bool:
+        """Whether a hash bin of this role does not verify: whoever publishes can put anything there."""
+        if self.joined is None:
+            return False
+        live = self.joined.verified
+        try:
+            for name in (name for name, owner in live.bins.items() if owner == role):
+                live.payload(name)
+        except TamperedError:
+            return True
+        return False
 
     def base(self) -> Verified:
         """The state to build on.
@@ -432,7 +447,7 @@ class Writer:
 
     def _twins(self, base: Verified) -> tuple[Verified, ...]:
         """The states that say the same as the head that is built on: what is built covers them too."""
-        if self.heads is None or base is not self.heads.base.verified:
+        if self.heads is None or base.identity != self.heads.base.verified.identity:
             return ()
         return tuple(twin.verified for twin in self.heads.twins)
 

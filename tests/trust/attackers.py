@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tuf.api import exceptions
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from tests.trust.builders import NOW, REPOSITORY, Pins, a_layout, a_machine, an_image, plant_state, put_image, target_of
+from tests.trust.builders import (
+    NOW,
+    REPOSITORY,
+    Keyring,
+    Pins,
+    Team,
+    a_layout,
+    a_machine,
+    an_image,
+    plant_state,
+    put_image,
+    target_of,
+)
+from tests.trust.writing import LABELS
 from trust.read import Reader
+from trust.tuf.edits import PUBLISHING_ROLES
+from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
 from trust.verify import judge
 
 if TYPE_CHECKING:
@@ -19,10 +34,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import TargetFile
 
+    from tests.trust.writing import People
     from trust.digest import Digest
     from trust.machine import Machine
+    from trust.oci.store import Store
     from trust.pins import Pin
     from trust.read import Trusted
     from trust.tuf.state import State
@@ -109,3 +127,12 @@ class Victim:
 
     def pinned_to(self, *pins: Pin) -> Victim:
         return replace(self, pins=pins)
+
+
+def team_of(people: People, store: Store) -> Team:
+    """The keys of a repository that the session's keys began, in the hands of an attacker."""
+    keys = {label: people.all.find(label) for label in LABELS}
+    team = Team(store.repository, Keyring(*(cast("CryptoSigner", people.all.signer(key)) for key in keys.values())))
+    for role in TOP_LEVEL_ROLES:
+        team.keys[role] = RoleKeys((keys["publish" if role in PUBLISHING_ROLES else role].public,))
+    return team

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.doubles.faulty_registry import Status
-from tests.trust.builders import NOW, a_target, a_team, checked, signed_of, with_file
+from tests.trust.attackers import team_of
+from tests.trust.builders import NOW, a_target, a_team, checked, put_state, signed_of, with_file
 from tests.trust.writing import live, plain_image, put_sample, remote, state_of
 from trust.copy import copy
 from trust.errors import TamperedError, UnsignedError, UsageError
+from trust.heads import covers
 from trust.history import history
 from trust.inspect import inspect
 from trust.repo import init, lay_foundation, refresh
@@ -351,14 +354,37 @@ class TestJoin:
         assert self.joined(*heads) == ({"v1", *(f"t{number}" for number in range(12))}, ())
         assert not same_content(*heads[:2])
 
-    def test_a_side_that_spreads_the_tags_anew_is_not_guessed_at(self) -> None:
-        """What the other changed is not where it was: it stays pending, and is signed again."""
-        edit = rebin(self.FIRST, "targets", 4, NOW)
-        proposed = sign_fully(propose(self.FIRST, edit), self.FIRST, self.TEAM.ring)
-        anew = checked(state_after(self.FIRST, proposed, signing=self.TEAM.ring, now=NOW))
-        other = self.put("a")
-        assert self.joined(anew, other) == ({"v1"}, (other.identity,))
-        assert self.joined(anew, self.FIRST) == ({"v1"}, ()), "one that changed nothing there is part of it"
+    def spread(self, count: int, base: Verified = FIRST) -> Verified:
+        proposed = sign_fully(propose(base, rebin(base, "targets", count, NOW)), base, self.TEAM.ring)
+        return checked(state_after(base, proposed, signing=self.TEAM.ring, now=NOW))
+
+    @pytest.mark.parametrize("count", [0, 4, 64])
+    def test_a_side_that_spreads_the_tags_anew_is_merged_with_one_that_signs(self, count: int) -> None:
+        anew, other = self.spread(count), self.put("a", "b")
+        for heads in permutations((anew, other)):
+            ground = join(heads, self.FIRST, lambda _name, _role: self.TEAM.signers("targets"))
+            state = checked(state_on(ground, signing=self.TEAM.ring, now=NOW))
+            assert set(state.tags) == {"v1", "a", "b"}
+            assert all(state.lookup(tag) is not None for tag in ("v1", "a", "b"))
+            assert len(state.bins) == count
+            assert state.links.pending == ()
+            assert covers(state, anew)
+            assert covers(state, other)
+
+    def test_what_one_side_dropped_does_not_come_back_with_the_other_spread(self) -> None:
+        change = Change(drop={"targets": ("v1",)})
+        dropped = checked(next_state(self.FIRST, change, signing=self.TEAM.ring, now=NOW))
+        assert self.joined(self.spread(4), dropped) == (set(), ())
+
+    def test_without_the_key_it_is_pending_until_a_holder_joins(self) -> None:
+        anew, other = self.spread(4), self.put("a")
+        ground = join((anew, other), self.FIRST, lambda _name, _role: None)
+        first = checked(state_on(ground, signing=self.TEAM.ring, now=NOW))
+        assert first.links.pending == (other.identity,)
+        assert self.joined(first, other) == ({"v1", "a"}, ())
+
+    def test_one_that_changed_nothing_there_is_part_of_it(self) -> None:
+        assert self.joined(self.spread(4), self.FIRST) == ({"v1"}, ())
 
 
 class TestAttacks:
@@ -394,6 +420,85 @@ class TestAttacks:
         assert verified.lookup("v2") is not None
         with pytest.raises(TamperedError, match="does not verify"):
             verified.lookup("v1")
+
+
+def spoil(people: People, store: Store, tag: str) -> None:
+    """Somebody who may publish, and holds no other key, puts a tag of his own into a bin."""
+    state = live(store)
+    name = state.holder("targets", tag)
+    evil = team_of(people, store)
+    body = signed_of(state.state.role(name))
+    body["version"] += 1
+    body["targets"]["evil"] = body["targets"][tag]
+    names = set(state.state.names) - {"root", "snapshot", "timestamp"}
+    bodies = {role: signed_of(state.state.role(role)) for role in names} | {name: body}
+    team = replace(evil, delegated=dict.fromkeys(names - {"targets"}, evil.keys["targets"]))
+    forged = team.remake(state.state, bodies=bodies, signers={name: team.signers("snapshot")}, bump=True)
+    put_state(store, forged)
+
+
+class TestSpoiledBins:
+    """Whoever may publish can put anything there for a bin: its tags are tampered with until it is signed again."""
+
+    @pytest.fixture(autouse=True)
+    def _spoiled(self, people: People, store: Store, ann: Person) -> None:
+        spoil(people, store, TAGS[0])
+
+    def test_readers_are_told_and_others_tags_stay(self, store: Store, ann: Person, people: People) -> None:
+        carl = people.onlooker("carl", *ann.pins)
+        bin_of = live(store).holder
+        spoiled = {tag for tag in TAGS if bin_of("targets", tag) == bin_of("targets", TAGS[0])}
+        assert {carl.verdict(store, tag) for tag in set(TAGS) - spoiled} == {"trusted"}
+        assert {carl.verdict(store, tag) for tag in spoiled} == {"tampered"}, (
+            "and whoever has seen it falls back to none"
+        )
+        with pytest.raises(TamperedError) as caught:
+            live(store).lookup(TAGS[0])
+        assert f"dockseal repo rebin NAME targets --bins {BINS}" in (caught.value.hint or "")
+
+    def test_who_holds_the_key_puts_the_tags_into_as_many_bins_again(
+        self, store: Store, ann: Person, people: People
+    ) -> None:
+        writer = ann.writer(store)
+        assert carry_out(writer, plan_bins(writer, "targets", BINS, NOW)).state is not None
+        carl = people.onlooker("carl", *ann.pins)
+        assert {carl.verdict(store, tag) for tag in TAGS} == {"trusted"}
+        assert "evil" not in live(store).tags
+        assert any("has spoiled" in warning for warning in ann.warnings)
+        writer = ann.writer(store)
+        with pytest.raises(UsageError, match="has 16 bins already"):
+            plan_bins(writer, "targets", BINS, NOW)
+
+    def test_a_rotation_of_its_key_signs_them_again_too(self, store: Store, ann: Person, people: People) -> None:
+        ann.keys.generate("next", purpose="repository")
+        writer = ann.writer(store)
+        change = KeyChange((ann.keys.find("next").public,), (people.all.find("targets").key_id,))
+        assert carry_out(writer, plan_rotation(writer, "targets", change, NOW)).state is not None
+        carl = people.onlooker("carl", *ann.pins)
+        assert {carl.verdict(store, tag) for tag in TAGS} == {"trusted"}
+
+    def test_a_push_of_another_tag_goes_on(self, store: Store, ann: Person, people: People) -> None:
+        bin_of = live(store).holder
+        other = next(tag for tag in TAGS if bin_of("targets", tag) != bin_of("targets", TAGS[0]))
+        ann.push(store, other, plain_image("new"))
+        assert people.onlooker("carl", *ann.pins).verdict(store, other) == "trusted"
+
+    def test_who_does_not_hold_the_key_is_told_who_does(self, store: Store, ann: Person, people: People) -> None:
+        clerk = people("clerk", "publish")
+        clerk.pins[:] = ann.pins
+        writer = clerk.writer(store)
+        with pytest.raises((TamperedError, UnsignedError)):
+            carry_out(writer, plan_bins(writer, "targets", BINS, NOW))
+
+    def test_where_no_earlier_state_is_left_it_stays_tampered(
+        self, server: FaultyRegistry, store: Store, ann: Person
+    ) -> None:
+        newest = max(tag for tag in server.tags["app"] if tag.startswith("_trust."))
+        for tag in [tag for tag in server.tags["app"] if tag.startswith("_trust.") and tag != newest]:
+            del server.tags["app"][tag]
+        writer = ann.writer(store)
+        with pytest.raises(TamperedError, match="was spoiled"):
+            plan_bins(writer, "targets", BINS, NOW)
 
 
 def test_the_manifest_of_the_largest_state_that_there_can_be_fits_into_a_registry() -> None:

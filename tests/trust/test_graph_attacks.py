@@ -6,12 +6,12 @@ What is announced is anybody's word: it counts only as far as it is signed, and 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.oci.samples import sample
-from tests.trust.attackers import BLOBS, EVIL, IMAGE, V1, Victim
+from tests.trust.attackers import BLOBS, EVIL, IMAGE, V1, Victim, team_of
 from tests.trust.builders import (
     Keyring,
     Pins,
@@ -26,7 +26,7 @@ from tests.trust.builders import (
     verified,
     with_file,
 )
-from tests.trust.writing import LABELS, live, plain_image, remote, then
+from tests.trust.writing import live, plain_image, remote, then
 from trust.errors import ConflictError, RollbackError, UnsignedError, UntrustedRootError
 from trust.heads import Heads, find_heads
 from trust.oci.manifest import Manifest
@@ -34,15 +34,13 @@ from trust.pins import Pin
 from trust.read import Reader
 from trust.states import MAX_CANDIDATES, POINTER_TAG, encode, own_tag, point, read_announced
 from trust.strictjson import MAX_INTEGER
-from trust.tuf.roles import TOP_LEVEL_ROLES, RoleKeys
+from trust.tuf.roles import RoleKeys
 from trust.tuf.state import COVERED_VERSIONS, EXTENSION, FAST_FORWARDED, State, unverified_identity
 from trust.verify import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from securesystemslib.signer import CryptoSigner
 
     from tests.doubles.faulty_registry import FaultyRegistry
     from tests.trust.writing import People, Person
@@ -409,21 +407,12 @@ def test_a_fork_made_by_one_holder_of_the_snapshot_key(team: Team, first: State,
     assert names(found(victim)) == {name(seen), name(fork)}
 
 
-def _team_of(people: People, store: Store) -> Team:
-    """The keys of a repository that the session's keys began, in the hands of an attacker."""
-    keys = {label: people.all.find(label) for label in LABELS}
-    team = Team(store.repository, Keyring(*(cast("CryptoSigner", people.all.signer(key)) for key in keys.values())))
-    for role in TOP_LEVEL_ROLES:
-        team.keys[role] = RoleKeys((keys["publish" if role in PUBLISHING else role].public,))
-    return team
-
-
 def test_a_publisher_who_lists_a_change_as_covered_and_leaves_it_out_is_found_out_by_its_writer(
     server: FaultyRegistry, people: People
 ) -> None:
     ann, store = people("ann"), remote(server.host)
     ann.push(store, "a", plain_image("a"))
-    evil = _team_of(people, store)
+    evil = team_of(people, store)
     old = live(store).state
 
     def plant() -> None:

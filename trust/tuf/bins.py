@@ -65,7 +65,7 @@ def delegation(name: str, role: Role, keys: Mapping[str, Key], bins: int) -> Del
 
 
 def filled(
-    succinct: SuccinctRoles, tags: Mapping[str, TargetFile], versions: Mapping[str, int], now: datetime
+    succinct: SuccinctRoles, tags: Mapping[str, TargetFile], versions: Mapping[str, int], expires: datetime
 ) -> dict[str, Targets]:
     """The bins' payloads, with these tags.
 
@@ -73,9 +73,9 @@ def filled(
         succinct: the delegation to them.
         tags: all of the role's.
         versions: the last version of each bin, where there was one by its name.
-        now: UTC.
+        expires: of every bin; UTC.
     """
-    found = {name: Targets(version=versions.get(name, 0) + 1, expires=bin_expiry(now)) for name in succinct.get_roles()}
+    found = {name: Targets(version=versions.get(name, 0) + 1, expires=expires) for name in succinct.get_roles()}
     for tag, file in tags.items():
         found[succinct.get_role_for_target(tag)].targets[tag] = file
     return found

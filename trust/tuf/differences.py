@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Root, Targets
 
 from trust.digest import Digest
+from trust.errors import TamperedError
 from trust.tuf.rules import terms_of
 from trust.tuf.state import BIN_MARK
 
@@ -116,7 +117,10 @@ def is_role(name: str) -> bool:
 
 
 def moved(before: Verified, after: Verified) -> dict[str, Digest | None]:
-    """What tags resolve to now, where that is something else than it was; None where nothing is trusted any more."""
+    """What tags resolve to now, where that is something else than it was; None where nothing is trusted any more.
+
+    A hash bin that was spoiled says nothing.
+    """
     changed = {
         name
         for name in {*before.names, *after.names}
@@ -124,8 +128,9 @@ def moved(before: Verified, after: Verified) -> dict[str, Digest | None]:
         or name not in after.state.names
         or before.state.digest(name) != after.state.digest(name)
     }
-    new = {name: after.payload(name) for name in changed if name in after.state.names}
-    gone = frozenset(changed - new.keys())
+    payloads = ((name, _sound(after, name)) for name in changed if name in after.state.names)
+    new = {name: payload for name, payload in payloads if payload is not None}
+    gone = frozenset(changed - {*after.state.names})
     found = {}
     for tag in sorted(_touched(before, new, gone)):
         was, is_now = _meaning(before, tag), _meaning(after, tag)
@@ -135,8 +140,18 @@ def moved(before: Verified, after: Verified) -> dict[str, Digest | None]:
 
 
 def _meaning(state: Verified, tag: str) -> Digest | None:
-    found = state.lookup(tag)
+    try:
+        found = state.lookup(tag)
+    except TamperedError:
+        return None
     return None if found is None else Digest.from_hex(str(found.hashes["sha256"]))
+
+
+def _sound(state: Verified, name: str) -> Targets | None:
+    try:
+        return state.payload(name)
+    except TamperedError:
+        return None
 
 
 def _touched(base: Verified, new: Mapping[str, Targets], gone: frozenset[str]) -> set[str]:
@@ -145,10 +160,12 @@ def _touched(base: Verified, new: Mapping[str, Targets], gone: frozenset[str]) -
         name in base.targets and base.targets[name].delegations != payload.delegations for name, payload in new.items()
     )
     if gone or spread or not new.keys() <= {*base.names}:
-        return {*base.tags, *(tag for payload in new.values() for tag in payload.targets)}
+        every = [*(_sound(base, name) for name in base.names), *new.values()]
+        return {tag for payload in every if payload is not None for tag in payload.targets}
     found: set[str] = set()
     for name, payload in new.items():
-        old = base.payload(name).targets
+        before = _sound(base, name)
+        old = {} if before is None else before.targets
         found |= {tag for tag in {*old, *payload.targets} if old.get(tag) != payload.targets.get(tag)}
     return found
 

@@ -74,7 +74,7 @@ def first_state(  # noqa: PLR0917 - what a repository begins with
     if count:
         tags, top.targets = top.targets, {}
         top.delegations = bins.delegation(Targets.type, root.roles["targets"], root.keys, count)
-        payloads = bins.filled(roles.succinct(top), tags, {}, now)
+        payloads = bins.filled(roles.succinct(top), tags, {}, bins.bin_expiry(now))
     empty = b""
     files: dict[str, tuple[int, bytes | Far]] = {Targets.type: (1, roles.sign(top, signers))}
     for name, payload in payloads.items():

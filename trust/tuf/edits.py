@@ -136,8 +136,10 @@ def adopt_tags(base: Verified, name: str, now: datetime) -> Edit:
     return Edit(None, {Targets.type: top, **payloads})
 
 
-def rebin(base: Verified, name: str, count: int, now: datetime) -> Edit:
+def rebin(base: Verified, name: str, count: int, now: datetime, *, again: bool = False) -> Edit:
     """Put the tags of a signer, or of ``targets``, into another number of hash bins; 0 puts them into one file.
+
+    With ``again`` the number may be the one that it has.
 
     Raises:
         UsageError: there is no such role, or it cannot have so many.
@@ -149,7 +151,7 @@ def rebin(base: Verified, name: str, count: int, now: datetime) -> Edit:
     if name == Targets.type and top.delegations is not None and top.delegations.roles:
         raise UsageError("targets delegates to signers: their tags are put into bins, not its own")
     old = bins_of(base.targets[name])
-    if (0 if old is None else old.number_of_bins) == count:
+    if (0 if old is None else old.number_of_bins) == count and not again:
         raise UsageError(f"{name} has {count or 'no'} bins already")
     tags = base.listing(name)
     payload = _next_targets(base, name, now)
@@ -284,11 +286,8 @@ def _spread(  # noqa: PLR0917 - what is spread where
     payload.targets = {} if count else tags
     if not count:
         return {}
-    keys = (
-        delegator.keys if isinstance(delegator, Root) else delegator.delegations.keys if delegator.delegations else {}
-    )
-    payload.delegations = bins.delegation(name, role, keys, count)
-    return bins.filled(roles.succinct(payload), tags, _last_versions(base), now)
+    payload.delegations = bins.delegation(name, role, roles.keys_of(delegator), count)
+    return bins.filled(roles.succinct(payload), tags, _last_versions(base), bins.bin_expiry(now))
 
 
 def _last_versions(base: Verified) -> dict[str, int]:
@@ -314,10 +313,7 @@ def _signed_anew(base: Verified, delegator: Root | Targets, name: str, now: date
     if old is None:
         return {name: payload}
     role = delegator.get_delegated_role(name)
-    keys = (
-        delegator.keys if isinstance(delegator, Root) else delegator.delegations.keys if delegator.delegations else {}
-    )
-    payload.delegations = bins.delegation(name, role, keys, old.number_of_bins)
+    payload.delegations = bins.delegation(name, role, roles.keys_of(delegator), old.number_of_bins)
     return {name: payload, **{item: _next_targets(base, item, now) for item in old.get_roles()}}
 
 

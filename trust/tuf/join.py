@@ -18,6 +18,7 @@ from trust.errors import ConflictError, TamperedError
 from trust.tuf import roles
 from trust.tuf.draft import Ground, file_of
 from trust.tuf.merge import merge_targets
+from trust.tuf.respread import as_many, respread
 from trust.tuf.roles import bins_of, delegated_names
 from trust.tuf.state import COVERED_VERSIONS
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
-    from tuf.api.metadata import Role, SuccinctRoles
+    from tuf.api.metadata import Role
 
     from trust.digest import Digest
     from trust.tuf.state import Far
@@ -153,6 +154,7 @@ class _Joiner:
         self._signers_of = signers_of
         self._root = root
         self._refused: set[tuple[str, str]] = set()
+        self._anew: set[str] = set()
         self.left: set[str] = set()
 
     def files(self) -> dict[str, tuple[int, bytes | Far]]:
@@ -162,12 +164,44 @@ class _Joiner:
         waiting: list[tuple[str, Root | Targets]] = [(Targets.type, self._root)]
         while waiting:
             name, delegator = waiting.pop(0)
-            found[name], payload = self._settle(name, delegator)
+            anew = self._respread(name, delegator)
+            if anew is None:
+                found[name], payload = self._settle(name, delegator)
+            else:
+                payload, files = anew
+                found |= files
             if payload is not None:
                 settled[name] = payload
-                waiting += [(child, payload) for child in delegated_names(payload)]
+                waiting += [(child, payload) for child in delegated_names(payload) if child not in found]
         self.left |= {head.identity for head in self._heads if self._was_spread_otherwise(head, settled)}
         return found
+
+    def _respread(self, name: str, delegator: Root | Targets) -> tuple[Targets, dict[str, tuple[int, bytes]]] | None:
+        """A role whose tags one side has spread over other bins while another changed some; None where it is none such.
+
+        Without the role's key, or an ancestor, or where a bin was spoiled, nothing is guessed.
+        """
+        heads = [head for head in self._heads if name in head.targets]
+        if self._ancestor is None or all(
+            as_many(bins_of(heads[0].targets[name]), bins_of(head.targets[name])) for head in heads
+        ):
+            return None
+        changed = [head for head in heads if self._has_changed(name, head, self._ancestor)]
+        signers = self._signers_of(name, delegator.get_delegated_role(name)) if len(changed) > 1 else None
+        if signers is None:
+            return None
+        try:
+            found = respread(name, delegator, changed, self._ancestor, signers)
+        except TamperedError:
+            return None
+        self._anew.add(name)
+        return found
+
+    def _has_changed(self, name: str, head: Verified, ancestor: Verified) -> bool:
+        files = [name, *(item for item, role in head.bins.items() if role == name)]
+        return any(
+            item not in ancestor.names or head.state.digest(item) != ancestor.state.digest(item) for item in files
+        )
 
     def _was_spread_otherwise(self, head: Verified, settled: Mapping[str, Targets]) -> bool:
         """Whether a head has changed a bin of a role whose tags another side has spread over other bins.
@@ -176,7 +210,11 @@ class _Joiner:
         """
         ancestor = self._ancestor
         for name, role in head.bins.items():
-            if role not in settled or _as_many(bins_of(head.targets[role]), bins_of(settled[role])):
+            if (
+                role in self._anew
+                or role not in settled
+                or as_many(bins_of(head.targets[role]), bins_of(settled[role]))
+            ):
                 continue
             known = ancestor is not None and name in ancestor.state.names
             if ancestor is None or not known or ancestor.state.digest(name) != head.state.digest(name):
@@ -227,7 +265,7 @@ class _Joiner:
             if name not in head.state.names:
                 continue
             parent = head.bins.get(name)
-            if bins is not None and (parent is None or not _as_many(bins, bins_of(head.targets[parent]))):
+            if bins is not None and (parent is None or not as_many(bins, bins_of(head.targets[parent]))):
                 continue
             digest = head.state.digest(name)
             known = found.get(digest)
@@ -247,7 +285,7 @@ class _Joiner:
         """All sides in one file, signed; None where that cannot be made here."""
         if self._ancestor is None or not sides:
             return None
-        if any(not _as_many(bins_of(sides[0].payload), bins_of(side.payload)) for side in sides):
+        if any(not as_many(bins_of(sides[0].payload), bins_of(side.payload)) for side in sides):
             return None  # one side has moved all tags into bins: what the other changed is not where it was
         signers = self._signers_of(name, delegator.get_delegated_role(name))
         if signers is None:
@@ -261,11 +299,6 @@ class _Joiner:
             payload = merge_targets(payload, payload, payload)
         payload.version = max(int(side.payload.version) for side in sides) + 1
         return roles.sign(payload, signers), payload
-
-
-def _as_many(one: SuccinctRoles | None, other: SuccinctRoles | None) -> bool:
-    """Whether two versions of a role spread its tags in the same way."""
-    return (one and (one.bit_length, one.name_prefix)) == (other and (other.bit_length, other.name_prefix))
 
 
 def _accepts(delegator: Root | Targets, name: str, data: bytes) -> bool:

@@ -30,7 +30,7 @@ def merge_targets(ancestor: Targets, first: Targets, second: Targets) -> Targets
         first: one side.
         second: the other, whose version of a delegation goes on where both changed it.
     """
-    tags = _merge(ancestor.targets, first.targets, second.targets, later)
+    tags = merge_tags(ancestor.targets, first.targets, second.targets)
     return Targets(
         version=max(first.version, second.version) + 1,
         spec_version=first.spec_version,
@@ -39,6 +39,13 @@ def merge_targets(ancestor: Targets, first: Targets, second: Targets) -> Targets
         delegations=_delegations(ancestor, first, second),
         unrecognized_fields=deepcopy(first.unrecognized_fields),
     )
+
+
+def merge_tags(
+    ancestor: Mapping[str, TargetFile], first: Mapping[str, TargetFile], second: Mapping[str, TargetFile]
+) -> dict[str, TargetFile]:
+    """The tags alone."""
+    return _merge(ancestor, first, second, later)
 
 
 def later(first: TargetFile, second: TargetFile) -> TargetFile:

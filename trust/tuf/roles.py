@@ -111,6 +111,13 @@ def bins_of(payload: Targets) -> SuccinctRoles | None:
     return None if payload.delegations is None else payload.delegations.succinct_roles
 
 
+def keys_of(delegator: Root | Targets) -> Mapping[str, Key]:
+    """The keys that a delegator names, by id."""
+    if isinstance(delegator, Root):
+        return delegator.keys
+    return {} if delegator.delegations is None else delegator.delegations.keys
+
+
 def succinct(payload: Targets) -> SuccinctRoles:
     """The hash bins of a role that has some."""
     found = bins_of(payload)

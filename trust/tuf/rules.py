@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from tuf.api.metadata import Snapshot
+    from tuf.api.metadata import Snapshot, Targets
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -220,3 +220,9 @@ def check_snapshot_bound(timestamp: Timestamp) -> None:
     """
     if "sha256" not in (timestamp.snapshot_meta.hashes or {}):
         raise TamperedError("the timestamp binds the snapshot by no sha256")
+
+
+def check_bin(name: str, payload: Targets) -> None:
+    """Rule 6, for hash bins: they hold tags alone."""
+    if payload.delegations is not None:
+        raise TamperedError(f"the hash bin {name} delegates: expected tags alone")
