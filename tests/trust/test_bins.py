@@ -11,7 +11,7 @@ import pytest
 from tests.doubles.faulty_registry import Status
 from tests.trust.attackers import team_of
 from tests.trust.builders import NOW, a_target, a_team, checked, put_state, signed_of, with_file
-from tests.trust.writing import live, plain_image, put_sample, remote, state_of
+from tests.trust.writing import live, plain_image, put_sample, remote, state_of, then
 from trust.copy import copy
 from trust.errors import TamperedError, UnsignedError, UsageError
 from trust.heads import covers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tests.doubles.faulty_registry import FaultyRegistry
     from tests.trust.writing import People, Person
     from trust.oci.store import Store
+    from trust.team import Outcome
     from trust.tuf.verified import Verified
 
 BINS = 16
@@ -435,6 +436,63 @@ def spoil(people: People, store: Store, tag: str) -> None:
     team = replace(evil, delegated=dict.fromkeys(names - {"targets"}, evil.keys["targets"]))
     forged = team.remake(state.state, bodies=bodies, signers={name: team.signers("snapshot")}, bump=True)
     put_state(store, forged)
+
+
+class TestMeetings:
+    """Bins and others who write, through a registry."""
+
+    def test_a_rebin_that_meets_a_push_keeps_both(
+        self, server: FaultyRegistry, store: Store, ann: Person, people: People
+    ) -> None:
+        bob = people("bob")
+        bob.pins[:] = ann.pins
+        outcomes: list[Outcome] = []
+
+        def spreads() -> None:
+            writer = bob.writer(remote(server.host))
+            outcomes.append(carry_out(writer, plan_bins(writer, "targets", 4, NOW)))
+
+        server.fail("PUT", r"/manifests/_trust\.", then(spreads))
+        ann.push(store, "new", plain_image("new"))
+        assert [outcome.state is not None for outcome in outcomes] == [True]
+        state = live(store)
+        assert state.links.pending == ()
+        assert len(state.bins) == 4
+        carl = people.onlooker("carl", *ann.pins)
+        assert {carl.verdict(store, tag) for tag in (*TAGS, "new")} == {"trusted"}
+
+    def test_a_tag_of_one_who_may_not_publish_is_a_proposal_of_one_bin(
+        self, store: Store, ann: Person, people: People
+    ) -> None:
+        bob = people("bob", "targets")
+        bob.pins[:] = ann.pins
+        signed = bob.push(store, "new", plain_image("new"))
+        assert signed.state is None
+        assert signed.proposal is not None
+        (proposal,) = ann.writer(store).proposals
+        assert [draft.role for draft in proposal.proposed.drafts] == [live(store).holder("targets", "new")]
+        ann.push(store, "other", plain_image("other"))
+        carl = people.onlooker("carl", *ann.pins)
+        assert carl.trusted_digest(store, "new") == signed.digest
+        assert carl.verdict(store, "other") == "trusted"
+        assert ann.writer(store).proposals == ()
+
+    def test_a_proposal_for_a_bin_that_was_spread_anew_is_overtaken(
+        self, store: Store, ann: Person, people: People
+    ) -> None:
+        bob = people("bob", "targets")
+        bob.pins[:] = ann.pins
+        bob.push(store, "new", plain_image("new"))
+        (tag,) = (tag for tag in store.tags(1000) if "_trust-proposal." in tag)
+        manifest = store.get_manifest(tag)
+        ann.push(store, "other", plain_image("other"))
+        writer = ann.writer(store)
+        carry_out(writer, plan_bins(writer, "targets", 4, NOW))
+        store.put_manifest(manifest, tag)
+        (proposal,) = ann.writer(store).proposals
+        assert proposal.problem is not None
+        ann.push(store, "third", plain_image("third"))
+        assert people.onlooker("carl", *ann.pins).verdict(store, "third") == "trusted"
 
 
 class TestSpoiledBins:
