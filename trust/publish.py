@@ -143,6 +143,16 @@ class Publisher:
                 self.machine.pause(attempt)
         raise _gave_up(self.store, planned)
 
+    def check_begun(self, first: Trusted) -> None:
+        """Give way to a larger root, where this machine was killed when it had just begun the repository.
+
+        Raises:
+            ConflictError: a larger root is there.
+        """
+        begins = not first.verified.links.parents
+        if begins and self.machine.memory(self.store.repository).seen() is None:
+            _give_way(self.store, self.reader, first, pointed=self._moves)
+
     def newer(self, live: Trusted) -> Trusted | None:
         """The state that has taken a live one's place meanwhile, if there is one; None where no tag moves anyway."""
         if not self._moves:

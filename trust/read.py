@@ -94,6 +94,7 @@ class Reader:
         self._own_keys = own_keys
         self._memory = machine.memory(store.repository)
         self._pinned = False
+        self._ground: Pin | None = None
 
     def read(self, tag: str | None = None) -> Trusted:
         """The current state, verified in full and fresh; then, and only then, it is remembered.
@@ -231,7 +232,7 @@ class Reader:
         Raises:
             UntrustedRootError, TamperedError: the verdict.
         """
-        pin = pin or self._pin(stored.state)
+        asked, pin = pin, pin or self._pin(stored.state)
         known = self._known(pin)
         start = self._start(stored.state, pin, known)
         self._check_files(stored.state, tuple(name for name, _ in stored.state.files.here), pin, known)
@@ -239,7 +240,16 @@ class Reader:
         self._machine.refuse_example_keys(set(verified.key_ids))
         if self._own_keys is None:  # a writer replaces a timestamp that lives too long, and is not locked out by it
             check_timestamp(verified.timestamp, verified.terms, self._machine.now)
+        if asked is None:
+            self.stand_on(pin)
         return Trusted(verified, pin, stored.digest)
+
+    def stand_on(self, pin: Pin) -> None:
+        """Accept no other root in this run, where this machine has pinned none: the first that is met decides.
+
+        Two machines may have begun with the same keys, each with a root of its own, which never merge.
+        """
+        self._ground = self._ground or pin
 
     def check_seen(self, trusted: Trusted) -> None:
         """Nothing in a verified state is older than what was seen.
@@ -285,7 +295,7 @@ class Reader:
 
     def _pin(self, state: State) -> Pin:
         repository = self._store.repository
-        pin = self._machine.pin(repository)
+        pin = self._machine.pin(repository) or self._ground
         if pin is not None:
             return pin
         first = Digest.of(state.roots[0])

@@ -305,6 +305,7 @@ class Writer:
         """
         before = self.standing() if self.heads is not None else None
         known = self._publish_ahead()
+        self._reader.stand_on(planned.pin)
         live = self._publisher.publish(planned, known)
         if before is not None and self.proposals:
             done = {led.proposal.id for led in self.ahead}
@@ -346,9 +347,12 @@ class Writer:
         """
         self.base()
         assert self.heads is not None  # noqa: S101 - base() has seen to it
-        if self.heads.pointer != self.heads.base.digest and self.moves_tags:
-            return self._publisher.publish(self.heads.base, self.heads.states)
-        return self.heads.base
+        base = self.heads.base
+        if self.heads.pointer != base.digest and self.moves_tags:
+            return self._publisher.publish(base, self.heads.states)
+        self._publisher.check_begun(base)
+        self._reader.pin(base)
+        return base
 
     @cached_property
     def image_tags(self) -> ImageTags:

@@ -83,7 +83,8 @@ def join(heads: Sequence[Verified], ancestor: Verified | None, signers_of: Signe
 
     Args:
         heads: verified, from the same pin; in any order.
-        ancestor: the newest state that all of them cover; None where there is none left.
+        ancestor: the newest state that all of them cover; None where there is none left, or never was one: states
+            with which one repository began twice, under one root, are merged as if it had been empty.
         signers_of: signs merged files.
 
     Raises:
@@ -151,6 +152,7 @@ class _Joiner:
     def __init__(self, heads: Sequence[Verified], ancestor: Verified | None, signers_of: SignersOf, root: Root) -> None:
         self._heads = heads
         self._ancestor = ancestor
+        self._begin = all(not head.links.parents for head in heads)  # nothing was there before any of them
         self._signers_of = signers_of
         self._root = root
         self._refused: set[tuple[str, str]] = set()
@@ -283,15 +285,16 @@ class _Joiner:
 
     def _merged(self, name: str, delegator: Root | Targets, sides: list[_Side]) -> tuple[bytes, Targets] | None:
         """All sides in one file, signed; None where that cannot be made here."""
-        if self._ancestor is None or not sides:
+        if not sides or (self._ancestor is None and not self._begin):
             return None
         if any(not as_many(bins_of(sides[0].payload), bins_of(side.payload)) for side in sides):
             return None  # one side has moved all tags into bins: what the other changed is not where it was
         signers = self._signers_of(name, delegator.get_delegated_role(name))
         if signers is None:
             return None
-        known = name in self._ancestor.names
-        old = self._ancestor.payload(name) if known else Targets(version=1, expires=sides[0].payload.expires)
+        old = Targets(version=1, expires=sides[0].payload.expires)
+        if self._ancestor is not None and name in self._ancestor.names:
+            old = self._ancestor.payload(name)
         payload = sides[0].payload
         for side in sides[1:]:
             payload = merge_targets(old, payload, side.payload)
