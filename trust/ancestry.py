@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _STEP = COVERED_VERSIONS // 2
 """How far a walk back over the ancestors goes at once: lines that were joined within it are all seen."""
+MAX_HISTORY = 64
+"""How many ancestors a writer reads in search of one beyond the window: 2,000 versions' worth."""
 
 
 class Ancestry:

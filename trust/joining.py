@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trust.ancestry import Ancestry
+from trust.ancestry import MAX_HISTORY, Ancestry
 from trust.errors import DocksealError, UnreachableError
 from trust.heads import Heads, reaches_all, uncovered
 from trust.publish import check_planned
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 MAX_ANCESTORS = 8
 """How many states that all heads list are looked at, in search of one that all of them cover."""
-MAX_HISTORY = 64
-"""How many ancestors of a head are read in search of such a one beyond the window: 2,000 versions' worth."""
 
 
 @dataclass(frozen=True, slots=True)

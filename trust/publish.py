@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trust.ancestry import MAX_HISTORY, Ancestry
 from trust.client import check_fresh, verify_state
 from trust.digest import Digest
 from trust.errors import (
@@ -21,11 +22,12 @@ from trust.errors import (
     UnreachableError,
     UnsignedError,
 )
-from trust.heads import Heads, covers, find_heads
+from trust.heads import Heads, covers, find_heads, reaches_all
 from trust.pins import Pin
 from trust.read import Trusted
 from trust.states import MAX_TAGS, POINTER_TAG, announce, announced, encode, own_tag, point, read_announced
 from trust.tuf.rules import check_file
+from trust.tuf.state import COVERED_VERSIONS
 
 MAX_ROUNDS = 24
 """How often a writer looks, joins and points before it gives up; see :meth:`trust.machine.Machine.pause`."""
@@ -168,7 +170,7 @@ class Publisher:
     def _settled(self, heads: Heads, planned: Trusted, seen: tuple[Trusted, ...]) -> bool:
         """Point at the only head; whether it still is the only one, and pointed at, after that."""
         head = heads.base
-        _check_part_of(self.store, planned, heads)
+        _check_part_of(self.store, self.reader, planned, heads)
         begins = not planned.verified.links.parents
         pointed = heads.pointer == head.digest
         if begins:
@@ -224,7 +226,7 @@ def move_pointer(store: Store, manifest: Manifest) -> bool:
     return True
 
 
-def _check_part_of(store: Store, planned: Trusted, heads: Heads) -> None:
+def _check_part_of(store: Store, reader: Reader, planned: Trusted, heads: Heads) -> None:
     """The change is part of what will be live, or the writer is told.
 
     Raises:
@@ -233,6 +235,8 @@ def _check_part_of(store: Store, planned: Trusted, heads: Heads) -> None:
     mine, head = planned.verified, heads.base.verified
     alike = (head, *(twin.verified for twin in heads.twins))
     if any(mine.identity == one.identity or covers(one, mine) for one in alike):
+        return
+    if _is_ancestor(store, reader, mine, heads):
         return
     if mine.identity in head.links.pending:
         raise ConflictError(
@@ -244,6 +248,16 @@ def _check_part_of(store: Store, planned: Trusted, heads: Heads) -> None:
         f"{store.name}: this change is accepted no more: the root of trust changed meanwhile",
         hint=f"dockseal inspect {store.name} shows who can sign what",
     )
+
+
+def _is_ancestor(store: Store, reader: Reader, mine: Verified, heads: Heads) -> bool:
+    """Whether others have joined a state and then left it behind by more than the window."""
+    head = heads.base.verified
+    if mine.version >= head.version - COVERED_VERSIONS or not reaches_all(head, mine):
+        return False
+    ancestry = Ancestry(store, reader.cached, announced(heads.tags))
+    ancestry.follow(head, down_to=mine.version, reads=MAX_HISTORY)
+    return ancestry.known.get((mine.version, mine.identity[:12])) == mine.identity
 
 
 def _gave_up(store: Store, planned: Trusted) -> ConflictError:

@@ -237,7 +237,7 @@ def state_on(ground: Ground, *, signing: Signing, now: datetime) -> State:
         int(root.version),
         Digest.of(ground.roots[-1]).hex,
         ground.parents,
-        tuple(item for item in ground.covers if item[1] >= version - COVERED_VERSIONS),
+        tuple(item for item in ground.covers if item[1] >= version - COVERED_VERSIONS or item[0] in ground.parents),
         ground.pending,
     )
     timestamp = roles.make_timestamp(version, int(snapshot.version), signed_snapshot, links, terms, now)
