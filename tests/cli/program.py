@@ -28,6 +28,15 @@ CHEAP_KEYS = "from trust.keys import container; container.KDF_ROUNDS = container
 FOREGROUND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 """As a shell starts a program in the foreground; in the background the tests, and so it, would ignore Ctrl-C."""
 WITH_CHEAP_KEYS = (sys.executable, "-c", f"{FOREGROUND}\n{CHEAP_KEYS}\nfrom cli.main import main; main()")
+LIMITED = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+{CHEAP_KEYS}
+from cli.main import main
+main()
+"""
 PASSPHRASE = "correct horse battery"
 DEADLINE_S = 30
 
@@ -72,6 +81,18 @@ def process(*arguments: str | Path, code: int | None = 0, **options: Any) -> Res
     result = Result(done.stdout or "", done.stderr or "", done.returncode)
     assert code in {None, done.returncode}, result
     return result
+
+
+def on_a_full_disk(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run it where no file can grow beyond ``size`` bytes."""
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
 
 
 class Terminal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import pytest
 
 from cli.terminal import confirm, table
 from tests.cli.conftest import NAME
-from tests.cli.program import CHEAP_KEYS, COMMAND, PASSPHRASE, ROOT, process
+from tests.cli.program import COMMAND, PASSPHRASE, ROOT, on_a_full_disk, process
 from tests.doubles.faulty_registry import HTML, FaultyRegistry, Status
 
 if TYPE_CHECKING:
@@ -23,28 +22,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Signed
     from tests.cli.program import Dockseal
     from tests.doubles.faulty_registry import Fault
-
-LIMITED = f"""
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
-size = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-{CHEAP_KEYS}
-from cli.main import main
-main()
-"""
-
-
-def _on_a_full_disk(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """No file can grow beyond ``size`` bytes."""
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, str(size), *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
 
 
 def _files(folder: Path) -> set[str]:
@@ -66,7 +43,7 @@ def _essential(names: set[str]) -> set[str]:
 
 def test_a_full_disk_during_a_build(signed: Signed, big: Path) -> None:
     before = _essential(_files(signed.home))
-    done = _on_a_full_disk(100_000, "build", "-t", "big:v1", big)
+    done = on_a_full_disk(100_000, "build", "-t", "big:v1", big)
     assert done.returncode == 1
     assert "Error: " in done.stderr
     assert "File too large" in done.stderr
@@ -80,7 +57,7 @@ def test_a_full_disk_during_a_push_to_a_folder(signed: Signed, big: Path, dockse
     dockseal("save", "-o", tmp_path / "big.tar", "big:v1")
     before = _essential(_files(signed.folder))
     for source in ("big:v1", f"docker-archive:{tmp_path}/big.tar"):
-        done = _on_a_full_disk(100_000, "push", "--from", source, "--as", NAME, f"{signed.name}:v2")
+        done = on_a_full_disk(100_000, "push", "--from", source, "--as", NAME, f"{signed.name}:v2")
         assert done.returncode == 1, done.stderr
         assert "File too large" in done.stderr
         assert "Traceback" not in done.stderr
@@ -90,7 +67,7 @@ def test_a_full_disk_during_a_push_to_a_folder(signed: Signed, big: Path, dockse
 
 
 def test_a_full_disk_when_keys_are_made(home: Path) -> None:
-    done = _on_a_full_disk(50, "key", "generate", "release")
+    done = on_a_full_disk(50, "key", "generate", "release")
     assert done.returncode == 4
     assert "File too large" in done.stderr
     assert _essential(_files(home)) == set()
@@ -99,7 +76,7 @@ def test_a_full_disk_when_keys_are_made(home: Path) -> None:
 def test_a_full_disk_when_an_archive_is_saved(signed: Signed, big: Path, dockseal: Dockseal, tmp_path: Path) -> None:
     dockseal("build", "-t", "big:v1", big)
     (tmp_path / "out").mkdir()
-    done = _on_a_full_disk(100_000, "save", "-o", tmp_path / "out" / "big.tar", "big:v1")
+    done = on_a_full_disk(100_000, "save", "-o", tmp_path / "out" / "big.tar", "big:v1")
     assert done.returncode == 1
     assert _files(tmp_path / "out") == set()
 
