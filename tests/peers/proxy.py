@@ -11,7 +11,7 @@ import socket
 import socketserver
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -46,12 +46,17 @@ class Fault:
     """What to do to one request. Times in seconds.
 
     ``drop`` closes the connection before the server sees anything; ``lose_response`` closes it
-    once the server has answered, so that the client cannot know what was done.
+    once the server has answered, so that the client cannot know what was done. ``cut_request`` and
+    ``cut_response`` close it in the middle of a body (a response without one is lost). ``twice`` lets the server
+    see the request two times, and the client the second answer.
     """
 
     delay_s: float = 0.0
     drop: bool = False
     lose_response: bool = False
+    cut_request: bool = False
+    cut_response: bool = False
+    twice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,12 @@ class _Connection(socketserver.StreamRequestHandler):
         if fault.drop:
             self.server.proxy.record(request)
             return False
+        if fault.cut_request and request_head.length:
+            _copy(self.rfile, upstream.sendall, request_head.length // 2)
+            self.server.proxy.record(request)
+            return False
+        if fault.twice and not request_head.chunked:
+            request_head = self._send_once(request_head)
         open_after = self._send_request(request_head, upstream)
         response_head = self._final_response(answers, lost=fault.lose_response)
         if response_head is None or fault.lose_response:
@@ -186,10 +197,25 @@ class _Connection(socketserver.StreamRequestHandler):
             return False
         status = int(response_head.first_line.split(" ")[1])
         self.server.proxy.record(Request(method, path, status))
+        if fault.cut_response and method != "HEAD":
+            if response_head.length:
+                self.connection.sendall(response_head.raw)
+                _copy(answers, self.connection.sendall, response_head.length // 2)
+            return False
         self.connection.sendall(response_head.raw)
         if method != "HEAD" and status not in BODILESS:
             open_after &= _copy_body(response_head, answers, self.connection.sendall, to_the_end=True)
         return open_after and not request_head.close and not response_head.close
+
+    def _send_once(self, head: _Head) -> _Head:
+        """Let the server see a request on a connection of its own; the request again, its body in its head."""
+        body = self.rfile.read(head.length or 0)
+        again = replace(head, raw=head.raw + body, length=0)
+        with socket.create_connection(self.server.proxy.upstream, TIMEOUT_S) as other:
+            other.sendall(again.raw)
+            with other.makefile("rb") as answers:
+                _Head.read(answers)
+        return again
 
     def _send_request(self, head: _Head, upstream: socket.socket) -> bool:
         """Send head and body. A server may answer and close before it has read them all."""
