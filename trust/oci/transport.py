@@ -143,6 +143,7 @@ class Transport:
         registry: the host as names have it: ``docker.io``, ``localhost:5000``.
         credentials: who we are; None is anonymous.
         insecure: speak plain HTTP to a host that is not this machine.
+        scheme: ``https`` or ``http``, where a URL was given that says so; else it follows from the host.
         on_warning: told each distinct ``Warning`` of the registry once.
         certs_folders: where ``HOST[:PORT]/*.crt`` and ``*.cert`` with ``*.key`` are looked for.
     """
@@ -153,6 +154,7 @@ class Transport:
         credentials: CredentialSource | None = None,
         *,
         insecure: bool = False,
+        scheme: str | None = None,
         on_warning: Callable[[str], None] = lambda _text: None,
         certs_folders: tuple[str, ...] = certs.FOLDERS,
         policy: RetryPolicy = DEFAULT_POLICY,
@@ -162,6 +164,7 @@ class Transport:
     ) -> None:
         self.registry = registry
         self._insecure = insecure
+        self._scheme = scheme
         self._on_warning = on_warning
         self._certs_folders = certs_folders
         self._policy = policy
@@ -186,6 +189,7 @@ class Transport:
             self.registry,
             credentials,
             insecure=self._insecure,
+            scheme=self._scheme,
             on_warning=self._on_warning,
             certs_folders=self._certs_folders,
             policy=self._policy,
@@ -357,6 +361,8 @@ class Transport:
 
     def _base_url(self) -> str:
         """https, except for this machine and hosts that are configured insecure."""
+        if self._scheme is not None:
+            return f"{self._scheme}://{self.registry}"
         if self.registry == DEFAULT_REGISTRY:
             return _HUB_URL
         plain = self._insecure or (
