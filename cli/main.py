@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import approve, doctor, images, keys, login, options, receive, repo, rotate, send, signers, terminal
+from cli import (
+    approve,
+    doctor,
+    images,
+    keys,
+    login,
+    notary,
+    options,
+    plugin,
+    receive,
+    repo,
+    rotate,
+    send,
+    signers,
+    terminal,
+)
 from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +90,8 @@ app.add_typer(repo.app, name="repo")
 app.add_typer(keys.app, name="key")
 options.explained(keys.app)(rotate.rotate)
 app.add_typer(signers.app, name="signer")
+app.add_typer(notary.app, name="notary")
+app.add_typer(plugin.app, name="plugin")
 
 
 def main() -> None:

@@ -81,6 +81,10 @@ Uploads = Annotated[
     int | None,
     typer.Option("--max-concurrent-uploads", min=1, max=64, metavar="N", help="Layers at a time; default 5."),
 ]
+AlsoNotary = Annotated[
+    str | None,
+    typer.Option("--also-notary", metavar="URL", help="Do it on this Notary server, too, for docker's own clients."),
+]
 Untrusted = Annotated[
     bool,
     typer.Option(

@@ -14,6 +14,7 @@ from trust.errors import MissingError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cli.alsonotary import AlsoNotary
     from trust.machine import Machine
     from trust.oci.image import Image
     from trust.oci.manifest import Manifest
@@ -54,6 +55,7 @@ def push(
     signer: options.Signers = None,
     annotation: options.Annotations = None,
     compression: options.Compression = None,
+    also_notary: options.AlsoNotary = None,
     output: options.OutputOption = options.Output.TEXT,
     trust_on_first_use: options.FirstUse = False,
     root: options.RootFile = None,
@@ -79,12 +81,15 @@ def push(
         raise UsageError(f"{name} names a digest: expected NAME or NAME:TAG, a push makes the digest")
     if disable_content_trust and (signer or annotation):
         raise UsageError("--signer and --annotation need content trust, which --disable-content-trust switches off")
+    if disable_content_trust and also_notary:
+        raise UsageError("--also-notary signs, which --disable-content-trust switches off")
     tags = _all_tags(desk, asked, source) if all_tags else [check_new_tag(asked.tag or "latest")]
     store = desk.store(asked, as_name)
     trust = TrustOptions(trust_on_first_use, root, as_name)
     job = _Push(
         desk, store, trust, source, compression, max_concurrent_uploads, silent=quiet or output is options.Output.JSON
     )
+    job.also_sign_at(also_notary)
     results = [
         job.unsigned(tag)
         if disable_content_trust
@@ -141,6 +146,7 @@ def sign(
 def revoke(
     name: NameArgument,
     yes: options.Yes = False,
+    also_notary: options.AlsoNotary = None,
     output: options.OutputOption = options.Output.TEXT,
     root: options.RootFile = None,
     as_name: options.AsName = None,
@@ -151,6 +157,7 @@ def revoke(
     Example:
       dockseal revoke localhost:5000/app:v1
     """
+    from cli.alsonotary import AlsoNotary
     from trust.oci.source import StoreName
     from trust.revoke import plan_revocation
     from trust.revoke import revoke as publish_revocation
@@ -163,10 +170,15 @@ def revoke(
     writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
     revocation = plan_revocation(writer, asked.tag)
     what = ", ".join(revocation.tags)
+    also = None if also_notary is None else AlsoNotary(desk, store, also_notary, first_use=False)
+    if also is not None:
+        also.check_withdrawal(revocation.tags)
     if not terminal.confirm(f"Revoke the signature of {store.name}: {what}?", yes=yes):
         terminal.note("Nothing was revoked.")
         raise typer.Exit(1)
     state = publish_revocation(writer, revocation)
+    if also is not None:
+        also.withdraw(revocation.tags, silent=output is options.Output.JSON)
     if output is options.Output.JSON:
         terminal.say_json(
             {"repository": store.repository, "revoked": list(revocation.tags), "state": state.verified.version}
@@ -270,18 +282,30 @@ class _Push:
         self._max_concurrent = max_concurrent
         self._silent = silent
         self._machine = desk.machine(trust)
+        self._also: AlsoNotary | None = None
+
+    def also_sign_at(self, notary: str | None) -> None:
+        """Sign on a Notary server, too (``--also-notary``)."""
+        from cli.alsonotary import AlsoNotary
+
+        if notary is not None:
+            self._also = AlsoNotary(self._desk, self._store, notary, first_use=self._machine.trust_on_first_use)
 
     def signed(self, tag: str, signers: Sequence[str], annotations: dict[str, str]) -> dict[str, object]:
         """Upload and sign one tag."""
         from trust.push import push as push_signed
 
         image = self._image(tag)
+        if self._also is not None:
+            self._also.check(tag)  # what can be refused there is refused before anything is sent
         signing = Signing(self._desk, self._store, self._machine)
         signer = signing.signer(tuple(signers), annotations)
         with _Shown(self._store, tag, silent=self._silent, signs=True) as shown:
             signed = push_signed(self._store, tag, image, signer, self._uploads(shown), on_pushed=shown.pushed)
         if not self._silent:
             signing.report(tag, signed)
+        if self._also is not None and signed.state is not None:  # a proposal is signed nowhere yet
+            self._also.publish(tag, signed.digest, signed.size, silent=self._silent)
         return _as_json(self._store, tag, signed)
 
     def unsigned(self, tag: str) -> dict[str, object]:

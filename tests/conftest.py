@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ["tests.peers.fixtures", "tests.peers.engine", "tests.peers.tokens"]
+pytest_plugins = ["tests.peers.fixtures", "tests.peers.engine", "tests.peers.notary", "tests.peers.tokens"]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 NOWHERE = "http://127.0.0.1:9"
@@ -31,6 +31,7 @@ ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ
 FOREIGN_PREFIXES = (
     "DOCKER_",
     "DOCKSEAL_",
+    "NOTARY_",
     "XDG_",
     "REGISTRY_AUTH",
     "SOURCE_DATE_EPOCH",

@@ -71,6 +71,8 @@ PROGRAMS = (
     Program("docker-registry", "docker-registry"),
     Program("dockerd", "docker.io", needs_root=True),
     Program("docker", "docker.io"),
+    Program("notary-server", "notary", version=()),
+    Program("notary", "notary", version=()),
     Program("skopeo", "skopeo"),
     Program("umoci", "umoci"),
     Program("htpasswd", "apache2-utils", version=()),

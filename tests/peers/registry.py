@@ -83,7 +83,8 @@ class TokenServer:
         """A JWT for what of ``scopes`` is allowed (distribution's token specification, "jwt")."""
         access = []
         for scope in scopes:
-            kind, name, actions = scope.split(":")
+            kind, _, rest = scope.partition(":")
+            name, _, actions = rest.rpartition(":")  # a GUN has a port
             allowed = actions.split(",") if known else ["pull"] if name.startswith("public/") else []
             access.append({"type": kind, "name": name, "actions": [a for a in actions.split(",") if a in allowed]})
         now = int(time.time())

@@ -81,6 +81,12 @@ class Repository:
         }
         return top | {name: item.payload.version for name, item in self.targets.items()}
 
+    @property
+    def expiry(self) -> dict[str, datetime]:
+        """When each role's file expires, UTC."""
+        top = {ROOT: self.root.expires, TIMESTAMP: self.timestamp.expires, SNAPSHOT: self.snapshot.expires}
+        return top | {name: item.expires for name, item in self.targets.items()}
+
     def lookup(self, tag: str) -> Found | None:
         """What docker takes a tag to mean: in ``targets/releases``, else in ``targets``; other roles do not count.
 

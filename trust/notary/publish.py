@@ -121,11 +121,21 @@ class Publisher:
         """Find out whether :meth:`publish` will be refused, without making keys or writing anything.
 
         Raises:
-            UnsignedError: the keys that it needs are not here.
+            UnsignedError, KeyUnavailableError: it cannot be signed here.
             DocksealError: what is there cannot be read, or is not to be trusted.
         """
         base = self._read()
-        if base is not None:
+        if base is None:
+            self._refuse_empty(change)
+        else:
+            self._plan(base, change)
+
+    def prepare(self, change: Change) -> None:
+        """Like :meth:`check`; the keys of a new repository are made, too."""
+        base = self._read()
+        if base is None:
+            self._first(change)
+        else:
             self._plan(base, change)
 
     def publish(self, change: Change) -> Published:
@@ -236,8 +246,7 @@ class Publisher:
         Raises:
             UnsignedError: there is nothing to put there.
         """
-        if not change.put:
-            raise UnsignedError(f"{self._server.name} holds no trust data of {self._gun}: there is nothing to withdraw")
+        self._refuse_empty(change)
         root_key = self._signing.key_for(ROOT_LABEL, "root")
         certificate = self._signing.certificate(self._gun, root_key, self._now)
         signers = {
@@ -256,6 +265,10 @@ class Publisher:
             ROOT: self._signing.sign(root, roles[ROOT], keys, ROOT),
             TARGETS: self._signing.sign(targets, roles[TARGETS], keys, TARGETS),
         }
+
+    def _refuse_empty(self, change: Change) -> None:
+        if not change.put:
+            raise UnsignedError(f"{self._server.name} holds no trust data of {self._gun}: there is nothing to withdraw")
 
     def _in_days(self, days: int) -> str:
         return format_time(self._now + timedelta(days=days))

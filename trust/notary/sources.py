@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from trust.notary.model import ROOT, TIMESTAMP, Meta
 from trust.oci.wire import Call, clean, is_loopback, problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from trust.notary.publickeys import PublicKey
@@ -30,6 +31,7 @@ ANSWER_SECONDS = 60
 HUB_SERVER = "https://notary.docker.io"
 
 _OK, _BAD_REQUEST, _MISSING = 200, 400, 404
+_KEY_FILE = re.compile(r"([0-9a-f]{64})(?:_[a-z]+)?\.key\Z")
 _FRESH = (("Cache-Control", "no-cache"),)
 
 
@@ -224,6 +226,22 @@ def cached_root(folders: tuple[Path, ...], gun: str) -> bytes | None:
             if data is not None:
                 return data
     return None
+
+
+def key_files(folder: Path, key_ids: set[str]) -> Iterator[Path]:
+    """The private keys with these (canonical) ids, wherever docker and notary of any age keep them in a folder.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: expected docker's trust folder, such as ~/.docker/trust")
+    seen: set[str] = set()
+    for path in sorted(folder.rglob("*.key")):
+        found = _KEY_FILE.match(path.name)
+        if found is not None and found[1] in key_ids - seen:
+            seen.add(found[1])
+            yield path
 
 
 def conflict(gun: str, server: str, rounds: int) -> ConflictError:

@@ -1,0 +1,283 @@
+"""Taking a repository over from a Notary server: what can be kept, and the trust state that says the same.
+
+Kept are the tags whose image the registry still has, signers with their public keys and the prefixes that they may
+sign, and (where their private halves are here) root and targets keys. A takeover can be run again: what is there
+already is left alone, and a tag that means something newer here stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trust.digest import Digest
+from trust.errors import DocksealError, MissingError, UnsignedError, UsageError
+from trust.keys.formats import tuf_key
+from trust.notary.model import RELEASES, TARGETS, parent_of
+from trust.oci.reference import check_image_tag
+from trust.repo import Roles, lay_foundation
+from trust.team import carry_out, check_signer_name, plan_signer
+from trust.tuf.draft import Change
+from trust.tuf.edits import ALL_TAGS, NewSigner
+from trust.tuf.roles import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from securesystemslib.signer import Key
+
+    from trust.keys.store import KeyStore
+    from trust.notary.chain import Found, Repository
+    from trust.notary.model import Delegation, Role
+    from trust.notary.publickeys import PublicKey
+    from trust.notary.signing import NotarySigning
+    from trust.oci.store import Store
+    from trust.team import Outcome
+    from trust.tuf.verified import Verified
+    from trust.writer import Foundation, Writer
+
+_WILD = re.compile(r"[*?\[\]]")
+
+
+@dataclass(frozen=True, slots=True)
+class TagPlan:
+    """A tag that is signed there. ``target`` is what will be signed here; None where ``reason`` says why it is not."""
+
+    tag: str
+    digest: Digest
+    size: int
+    signers: tuple[str, ...]
+    target: Target | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignerPlan:
+    """A delegation there, and the signer it becomes; None where ``reason`` says why it does not."""
+
+    role: str
+    signer: NewSigner | None = None
+    reason: str | None = None
+    key_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What would be taken over; ``root_here`` and ``targets_here`` are labels of keys that go on signing."""
+
+    notary: Repository
+    tags: tuple[TagPlan, ...]
+    signers: tuple[SignerPlan, ...]
+    root_here: tuple[str, ...] = ()
+    targets_here: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is left to do."""
+        return any(item.target for item in self.tags) or any(item.signer for item in self.signers)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What came of it: the version of the state that is live, the tags in it, and what waits for signatures."""
+
+    version: int
+    tags: tuple[str, ...]
+    signers: tuple[str, ...]
+    proposals: tuple[Outcome, ...]
+    initialised: bool
+
+
+def plan_takeover(notary: Repository, store: Store, writer: Writer, signing: NotarySigning, now: datetime) -> Takeover:
+    """Compare what is signed there with what the registry has and what is signed here.
+
+    Args:
+        notary: verified.
+        store: the image repository of the same name.
+        writer: of its trust state; there may be none yet.
+        signing: finds the private keys that are here.
+        now: UTC, when the tags are signed anew.
+
+    Raises:
+        DocksealError: the registry, or the trust data that is there, cannot be read or is not to be trusted.
+    """
+    base = None if writer.heads is None else writer.base()
+    payload = notary.root.payload
+    keys = {**payload.keys, **notary.keys}
+
+    def here(role: Role) -> tuple[str, ...]:
+        return tuple(stored.label for _, stored in signing.held(role, keys))
+
+    return Takeover(
+        notary,
+        tuple(_tag_plan(notary, found, store, base, now) for found in notary.tags()),
+        tuple(
+            _signer_plan(item, keys, base, writer, key_here=signing.can_sign(item.role, keys))
+            for item in notary.delegations.values()
+            if item.name != RELEASES
+        ),
+        here(payload.roles["root"]),
+        here(payload.roles[TARGETS]),
+    )
+
+
+def foundation_of(
+    takeover: Takeover, keys: KeyStore, repository: str, *, before_new: Callable[[Sequence[str]], None]
+) -> Foundation:
+    """The keys of the new trust state: root and targets keep theirs where those are here, the rest is made.
+
+    Raises:
+        KeyUnavailableError, UsageError: see :func:`trust.repo.lay_foundation`.
+    """
+    kept = {"root": takeover.root_here, TARGETS: takeover.targets_here}
+    labels = {role: found for role, found in kept.items() if found}
+    return lay_foundation(keys, repository, Roles(labels), before_new=before_new)
+
+
+def take_over(writer: Writer, takeover: Takeover, found: Callable[[], Foundation], now: datetime) -> TakenOver:
+    """Publish a state that says what was signed there.
+
+    Tags of signers whose key is here are signed by them; the others by ``targets``, until a signer adopts them.
+
+    Raises:
+        UnsignedError, KeyUnavailableError: it cannot be signed here.
+        ConflictError: another writer was faster; running it again goes on.
+    """
+    targets = [(item, item.target) for item in takeover.tags if item.target is not None]
+    initialised = writer.heads is None
+    new = {item.role: item.signer for item in takeover.signers if item.signer is not None}
+    theirs = {role for role in new if _is_held(takeover, role)}
+    if initialised:
+        first = tuple(target for item, target in targets if not theirs & set(item.signers))
+        writer.publish(writer.plan_first(found(), first))
+        writer.look_again()
+    outcomes = []
+    for signer in new.values():
+        outcomes.append(carry_out(writer, plan_signer(writer, _publishing(writer, signer), now, adopt=False)))
+        writer.look_again()
+    put = _put(writer, targets)
+    if put:
+        tags = {target.tag: target.digest for role in put.values() for target in role}
+        writer.publish(writer.plan(Change(put=put), expected=dict(tags)))
+        writer.look_again()
+    return TakenOver(
+        writer.standing().version,
+        tuple(target.tag for _, target in targets),
+        tuple(new[role].name for role in new),
+        tuple(item for item in outcomes if item.proposal is not None),
+        initialised,
+    )
+
+
+def signer_name(role: str) -> str:
+    """What a delegation is called here: ``targets/release-ci`` becomes ``release_ci``.
+
+    Raises:
+        UsageError: no name can be made of it.
+    """
+    return check_signer_name(role.removeprefix(f"{TARGETS}/").replace("-", "_"))
+
+
+def patterns_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """Prefixes as TUF path patterns. A prefix that no tag can begin with is left out."""
+    if "" in paths:
+        return ALL_TAGS
+    return tuple(f"{path}*" for path in paths if not _WILD.search(path) and "/" not in path)
+
+
+def _tag_plan(notary: Repository, found: Found, store: Store, base: Verified | None, now: datetime) -> TagPlan:
+    digest = Digest.from_hex(found.meta.sha256.hex())
+    plan = TagPlan(found.tag, digest, found.meta.length, notary.signers_of(found.tag))
+    try:
+        target = _target(found, digest, store, base, now)
+    except DocksealError as error:
+        if error.exit_code not in {UsageError.exit_code, MissingError.exit_code, UnsignedError.exit_code}:
+            raise
+        return TagPlan(plan.tag, digest, plan.size, plan.signers, None, error.message)
+    reason = "signed here already" if target is None else None
+    return TagPlan(plan.tag, digest, plan.size, plan.signers, target, reason)
+
+
+def _target(found: Found, digest: Digest, store: Store, base: Verified | None, now: datetime) -> Target | None:
+    """What is to be signed; None where it is signed here already.
+
+    Raises:
+        UsageError, MissingError, UnsignedError: it cannot be kept.
+    """
+    check_image_tag(found.tag)
+    signed = None if base is None else base.lookup(found.tag)
+    if signed is not None:
+        if signed.hashes.get("sha256") == digest.hex:
+            return None
+        raise UnsignedError(f"signed here to mean another digest: sha256:{str(signed.hashes.get('sha256'))[:12]}…")
+    try:
+        manifest = store.get_manifest(digest)
+    except MissingError as error:
+        raise MissingError("the registry does not have its image any more") from error
+    if manifest.size != found.meta.length:
+        raise MissingError(f"its image has {manifest.size} bytes: {found.meta.length} are signed")
+    return Target(found.tag, digest, manifest.size, manifest.media_type, now.replace(microsecond=0))
+
+
+def _signer_plan(
+    item: Delegation, keys: Mapping[str, PublicKey], base: Verified | None, writer: Writer, *, key_here: bool
+) -> SignerPlan:
+    patterns = patterns_of(item.paths)
+    if parent_of(item.name) != TARGETS:
+        reason = f"a delegation of {parent_of(item.name)}: signers are delegated by targets alone"
+        return SignerPlan(item.name, None, reason, key_here)
+    if not patterns:
+        return SignerPlan(item.name, None, "it may sign no tag", key_here)
+    try:
+        name = signer_name(item.name)
+        public = tuple(_tuf_key(keys[key_id], item.name) for key_id in item.role.key_ids if key_id in keys)
+    except UsageError as error:
+        return SignerPlan(item.name, None, error.message, key_here)
+    if base is not None and name in base.targets:
+        return SignerPlan(item.name, None, "a signer here already", key_here)
+    if base is not None and any(draft.role == name for open_ in writer.proposals for draft in open_.proposed.drafts):
+        return SignerPlan(item.name, None, "proposed here already", key_here)
+    return SignerPlan(item.name, NewSigner(name, public, item.role.threshold, patterns), None, key_here)
+
+
+def _tuf_key(key: PublicKey, what: str) -> Key:
+    return tuf_key(key.material, f"the delegation {what}")
+
+
+def _is_held(takeover: Takeover, role: str) -> bool:
+    return any(item.role == role and item.key_here for item in takeover.signers)
+
+
+def _publishing(writer: Writer, signer: NewSigner) -> NewSigner:
+    """A signer publishes with its own key, where the root key that says so is here."""
+    from dataclasses import replace
+
+    return replace(signer, publishes=writer.signing.can_sign(writer.base().root.roles["root"]))
+
+
+def _put(writer: Writer, targets: list[tuple[TagPlan, Target]]) -> dict[str, tuple[Target, ...]]:
+    """The tags that are not signed yet, by the roles that sign them.
+
+    Raises:
+        UnsignedError: no key here may sign one of them.
+    """
+    base = writer.base()
+    put: dict[str, tuple[Target, ...]] = {}
+    for item, target in targets:
+        if base.lookup(target.tag) is not None:
+            continue
+        allowed = base.roles_for(target.tag)
+        names = [_name_or_none(role) for role in item.signers]
+        mine = tuple(name for name in names if name in allowed and writer.signing.can_sign(base.role(name)))
+        for role in mine or writer.roles_for(target.tag, ()):
+            put[role] = (*put.get(role, ()), target)
+    return put
+
+
+def _name_or_none(role: str) -> str | None:
+    try:
+        return signer_name(role)
+    except UsageError:
+        return None
