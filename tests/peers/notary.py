@@ -114,19 +114,17 @@ class Clients:
 
 @contextmanager
 def start_notary(folder: Path, *, tokens: TokenServer | None = None) -> Iterator[NotaryServer]:
-    """Run a server that keeps its data in memory."""
+    """Run a server that keeps its data in memory; with ``tokens`` over plain HTTP, as that token server is."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, private = _self_signed(folder)
+    tls = {"tls_key_file": str(private), "tls_cert_file": str(certificate)}
+    scheme = "https" if tokens is None else "http"
     for attempt in range(ATTEMPTS):  # the port that was free may be taken by now
         port = _free_port()
         path = folder / "server.json"
         auth = {} if tokens is None else {"auth": {"type": "token", "options": tokens.config(folder)["token"]}}
         config: dict[str, object] = {
-            "server": {
-                "http_addr": f"127.0.0.1:{port}",
-                "tls_key_file": str(private),
-                "tls_cert_file": str(certificate),
-            },
+            "server": {"http_addr": f"127.0.0.1:{port}", **(tls if tokens is None else {})},
             "trust_service": {"type": "local", "key_algorithm": "ecdsa"},
             "storage": {"backend": "memory"},
             "logging": {"level": "error"},
@@ -138,8 +136,8 @@ def start_notary(folder: Path, *, tokens: TokenServer | None = None) -> Iterator
                 [str(BY_NAME["notary-server"].path()), "-config", str(path)], stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            if _answers(f"https://localhost:{port}/_notary_server/health", certificate, process):
-                yield NotaryServer(f"https://localhost:{port}", certificate)
+            if _answers(f"{scheme}://localhost:{port}/_notary_server/health", certificate, process):
+                yield NotaryServer(f"{scheme}://localhost:{port}", certificate)
                 return
         finally:
             process.send_signal(signal.SIGTERM)

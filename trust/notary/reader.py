@@ -102,12 +102,11 @@ def nothing_there(source: Source, gun: str, seen: Seen | None) -> UnsignedError 
 
 
 def describe_root(root: File[Root]) -> str:
-    """A root as people compare it: the ids of its keys as docker shows them, and the file's sha256."""
+    """A root as people compare it: the ids of its keys and certificates, and the file's sha256."""
     payload = root.payload
-    keys = sorted(
-        {payload.keys[key_id].canonical_id for key_id in payload.roles[ROOT].key_ids if key_id in payload.keys}
-    )
-    return f"version {payload.version}, key {', '.join(keys)}, file sha256:{root.meta().sha256.hex()}"
+    keys = [payload.keys[key_id] for key_id in payload.roles[ROOT].key_ids if key_id in payload.keys]
+    shown = ", ".join(f"key {key.canonical_id} with the certificate {key.key_id}" for key in keys)
+    return f"version {payload.version}, {shown}, file sha256:{root.meta().sha256.hex()}"
 
 
 def _trusted_root(source: Source, gun: str, data: bytes, seen: Seen | None, accepts: Accepts) -> File[Root]:
@@ -116,8 +115,8 @@ def _trusted_root(source: Source, gun: str, data: bytes, seen: Seen | None, acce
         if not accepts(root):
             raise UntrustedRootError(
                 f"no root of {gun} at {source.name} is known here: it offers {describe_root(root)}",
-                hint="compare it with what its owner says (docker trust inspect, notary key list), then pass "
-                "--trust-on-first-use, or name a root file with --root",
+                hint="compare it with what its owner says (`notary key list` shows the key, `docker trust inspect` the "
+                "certificate), then pass --trust-on-first-use, or name a root file with --root",
             )
         return root
     trusted, newest = seen.root, chain.read_root(data).payload.version

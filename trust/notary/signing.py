@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from trust.errors import DocksealError, KeyUnavailableError, UnsignedError
+from trust.errors import DocksealError, KeyUnavailableError, UnsignedError, UsageError
 from trust.keys.ids import check_not_example, public_key_of
 from trust.notary import certificates
 from trust.notary.codec import encode, message_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from trust.keys.store import KeyStore, Purpose, StoredKey
 
 ROOT_LABEL = "notary-root"
+MAKING_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 
 
 class NotarySigning:
@@ -75,7 +78,6 @@ class NotarySigning:
         Raises:
             KeyUnavailableError: it cannot be made.
         """
-        from trust.errors import UsageError
         from trust.notary.publickeys import from_crypto
 
         try:
@@ -83,9 +85,18 @@ class NotarySigning:
         except KeyUnavailableError:
             try:
                 stored = self._keys.generate(label, kind="ecdsa", purpose=purpose)
-            except UsageError:  # another process made it at this moment
-                stored = self._keys.find(label)
+            except UsageError:
+                stored = self._made_by_another(label)
         return from_crypto(public_key_of(stored.public))
+
+    def _made_by_another(self, label: str) -> StoredKey:
+        """Another process makes this key at this moment; its description is written last."""
+        for _ in range(int(MAKING_SECONDS / LOOK_SECONDS)):
+            try:
+                return self._keys.find(label)
+            except KeyUnavailableError:
+                time.sleep(LOOK_SECONDS)
+        return self._keys.find(label)
 
     def certificate(self, gun: str, key: PublicKey, now: datetime) -> PublicKey:
         """A root certificate of a key for a repository.
