@@ -181,7 +181,7 @@ def import_(
     Examples:
       dockseal notary import --dry-run ghcr.io/acme/app
       dockseal notary import --keys ~/.docker/trust ghcr.io/acme/app
-      dockseal notary import --from ~/.docker/trust --allow-expired ghcr.io/acme/app
+      dockseal notary import --from ~/.docker/trust ghcr.io/acme/app
     """
     from trust.notary.sources import key_files
     from trust.takeover import plan_takeover

@@ -66,10 +66,15 @@ def root_json(repository: Repository) -> dict[str, object]:
 
 def roles_json(repository: Repository, notary: Notary) -> list[dict[str, object]]:
     """Who signs what, delegations included."""
+    from trust.notary.model import BASE_ROLES
+
     payload = repository.root.payload
     keys = {**payload.keys, **repository.keys}
     expiry = repository.expiry
-    roles = {**payload.roles, **{name: item.role for name, item in repository.delegations.items()}}
+    roles = {
+        **{name: payload.roles[name] for name in BASE_ROLES},
+        **{name: item.role for name, item in repository.delegations.items()},
+    }
     found: list[dict[str, object]] = []
     for name, role in roles.items():
         problem, delegation = repository.skipped.get(name), repository.delegations.get(name)

@@ -197,3 +197,8 @@ def vectors() -> Files:
     }
     roots = {int(name[0]): data for name, data in files.items() if name.endswith(".root")}
     return Files({name: data for name, data in files.items() if not name.endswith(".root")}, roots)
+
+
+def root_certificate_expiry(gun: str) -> str:
+    """When the root certificate of a repository that was made here ends, as JSON has it."""
+    return f"{Repo(gun=gun).root_certificate.certificate().not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"

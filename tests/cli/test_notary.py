@@ -1,0 +1,421 @@
+"""notary verify, inspect, import, publish, and --also-notary, against a server that can misbehave."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.program import PASSPHRASE, Dockseal, Terminal
+from tests.doubles.notary_server import NotaryDouble, Reply
+from tests.notary.repos import NOW, Repo, key, root_certificate_expiry
+from trust.notary.keys import canonical_id
+from trust.notary.model import RELEASES, ROOT, TARGETS, TIMESTAMP, Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.peer("docker-registry")
+
+
+@pytest.fixture
+def double() -> Iterator[NotaryDouble]:
+    with NotaryDouble() as running:
+        yield running
+
+
+@pytest.fixture
+def name(registry: str, unique_name: str) -> str:
+    return f"{registry}/{unique_name}"
+
+
+@pytest.fixture
+def images(name: str, dockseal: Dockseal, rootfs: Path) -> dict[str, Meta]:
+    """``v1`` and ``v2`` in the registry, not signed; what a Notary server would say of them."""
+    found = {}
+    for tag in ("v1", "v2"):
+        dockseal("build", "-t", f"{name}:{tag}", "--label", f"tag={tag}", rootfs)
+        pushed = dockseal("push", "--disable-content-trust", "-o", "json", f"{name}:{tag}").json
+        found[tag] = Meta(pushed["size"], {"sha256": bytes.fromhex(pushed["digest"].removeprefix("sha256:"))})
+    return found
+
+
+def repo_of(name: str, images: dict[str, Meta], **changes: Any) -> Repo:
+    """As docker makes it: alice signs ``v1`` in two roles; ``v2`` was signed by targets, before there were signers."""
+    changes = {"top": {"v2": images["v2"]}, "releases": {"v1": images["v1"]}, "alice": {"v1": images["v1"]}} | changes
+    return Repo(gun=name).but(**changes)
+
+
+def serve(double: NotaryDouble, repo: Repo) -> None:
+    made = repo.build()
+    double.files[repo.gun] = {**made.files, **{f"{version}.root": data for version, data in made.roots.items()}}
+
+
+@pytest.fixture
+def at(double: NotaryDouble, name: str, images: dict[str, Meta]) -> tuple[str, str]:
+    serve(double, repo_of(name, images))
+    return "--server", double.url
+
+
+FIRST_USE = "--trust-on-first-use"
+
+
+def test_verify_says_what_a_tag_means_there(
+    at: tuple[str, str], name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    said = dockseal("notary", "verify", *at, FIRST_USE, f"{name}:v1")
+    assert said.lines[0] == f"trusted: {name}:v1"
+    assert f"  digest   sha256:{images['v1'].sha256.hex()}" in said.lines
+    assert "  signers  targets/releases, targets/alice" in said.lines
+    assert "trusted on first use: the root of" in said.err
+    result = dockseal("notary", "verify", *at, "-o", "json", f"{name}:v2").json
+    assert (result["verdict"], result["role"], result["signers"]) == ("trusted", "targets", ["targets"])
+    assert result["digest"] == result["registryDigest"]
+
+
+def test_verify_without_a_known_root_shows_it(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    said = dockseal("notary", "verify", *at, f"{name}:v1", code=16)
+    assert said.err.startswith(f"untrusted-root: {name}:v1")
+    assert Repo(gun=name).root_certificate.canonical_id in said.err
+    result = dockseal("notary", "verify", *at, "-o", "json", f"{name}:v1", code=16).json
+    assert (result["verdict"], result["digest"]) == ("untrusted-root", None)
+
+
+def test_verify_with_a_root_that_is_named(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    (tmp_path / "root.json").write_bytes(double.files[name][ROOT])
+    dockseal("notary", "verify", *at, "--root", tmp_path / "root.json", f"{name}:v1")
+    (tmp_path / "other.json").write_bytes(Repo(gun=name, root_key="other").build().files[ROOT])
+    dockseal("notary", "verify", *at, "--root", tmp_path / "other.json", f"{name}:v1", code=15)
+    dockseal("notary", "verify", *at, "--root", tmp_path / "none.json", f"{name}:v1", code=2)
+
+
+def test_verify_compares_with_the_registry(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    dockseal("tag", f"{name}:v2", f"{name}:v1")
+    dockseal("push", "--disable-content-trust", f"{name}:v1")
+    result = dockseal("notary", "verify", *at, FIRST_USE, "-o", "json", f"{name}:v1", code=12).json
+    assert result["verdict"] == "mismatch"
+    assert result["digest"] != result["registryDigest"]
+
+
+@pytest.mark.parametrize(("tag", "code"), [("v1@sha256:" + "0" * 64, 2), ("none", 10)])
+def test_verify_refuses(at: tuple[str, str], name: str, dockseal: Dockseal, tag: str, code: int) -> None:
+    dockseal("notary", "verify", *at, FIRST_USE, f"{name}:{tag}", code=code)
+
+
+def test_a_tag_that_the_registry_has_lost(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    serve(double, repo_of(name, images, releases={"gone": images["v1"]}))
+    dockseal("notary", "verify", "--server", double.url, FIRST_USE, f"{name}:gone", code=11)
+
+
+def test_a_stale_cache_is_never_an_answer(
+    at: tuple[str, str], name: str, images: dict[str, Meta], double: NotaryDouble, dockseal: Dockseal
+) -> None:
+    """docker went on with what it had, and a warning."""
+    verify = ("notary", "verify", *at, f"{name}:v1")
+    dockseal(*verify, FIRST_USE)
+    dockseal(*verify)
+    double.fault = lambda *_: Reply(503)
+    assert "answered 503" in dockseal(*verify, code=3).err
+    double.fault = lambda *_: Reply(404)
+    assert "holds no trust data" in dockseal(*verify, code=14).err
+    double.fault = None
+    serve(double, repo_of(name, images, version=2))
+    dockseal(*verify, code=14)
+    serve(double, repo_of(name, images, expires={TIMESTAMP: NOW.replace(year=2020)}))
+    dockseal(*verify, code=13)
+
+
+def test_the_server_s_address(
+    at: tuple[str, str], name: str, dockseal: Dockseal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST_SERVER", at[1])
+    dockseal("notary", "verify", FIRST_USE, f"{name}:v1")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST_SERVER", "http://notary.example")
+    assert "expected https://HOST" in dockseal("notary", "verify", f"{name}:v1", code=2).err
+    assert "is a folder" in dockseal("notary", "inspect", "oci:/nowhere", code=2).err
+
+
+def test_docker_s_root_is_where_trust_starts(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, home: Path
+) -> None:
+    folder = home / ".docker" / "trust" / "tuf" / name / "metadata"
+    folder.mkdir(parents=True)
+    (folder / "root.json").write_bytes(double.files[name][ROOT])
+    dockseal("notary", "verify", *at, f"{name}:v1")
+
+
+def test_inspect_shows_roles_keys_and_tags(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    result = dockseal("notary", "inspect", *at, FIRST_USE, "-o", "json", name).json
+    roles = {item["role"]: item for item in result["roles"]}
+    assert list(roles) == ["root", "targets", "snapshot", "timestamp", "targets/releases", "targets/alice"]
+    assert roles["targets/alice"]["keys"] == [canonical_id(key("alice").public_key())]
+    assert roles["targets/alice"]["prefixes"] == [""]
+    assert [(item["tag"], item["role"]) for item in result["tags"]] == [("v1", RELEASES), ("v2", TARGETS)]
+    assert result["root"]["certificatesExpire"] == [root_certificate_expiry(name)]
+    text = dockseal("notary", "inspect", *at, name)
+    assert f"{name} at {at[1]}" in text.lines
+    assert any(line.split()[:2] == ["v1", result["tags"][0]["digest"][7:19]] for line in text.lines)
+
+
+def test_inspect_shows_what_does_not_count(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    serve(double, repo_of(name, images, expires={"targets/alice": NOW.replace(year=2020)}, top={}, releases={}))
+    text = dockseal("notary", "inspect", "--server", double.url, FIRST_USE, name)
+    assert "targets/alice.json expired 2020" in text.out
+    assert "No tag is signed." in text.lines
+
+
+def docker_folder(folder: Path, double: NotaryDouble, name: str, *keys: str) -> Path:
+    """What docker keeps: role files, and private keys named by their ids."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    for role, data in double.files[name].items():
+        path = folder / "tuf" / name / "metadata" / f"{role}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / "private").mkdir()
+    for label in keys:
+        pem = key(label).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        lines = pem.splitlines()
+        role = {"root": "root", "targets": "targets"}.get(label, label)
+        text = "\n".join([lines[0], f"role: {role}", "", *lines[1:], ""])
+        (folder / "private" / f"{canonical_id(key(label).public_key())}.key").write_text(text)
+    return folder
+
+
+def test_import_with_all_keys(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    folder = docker_folder(tmp_path / "trust", double, name, "root", "targets", "alice", "stranger")
+    run = ("notary", "import", *at, FIRST_USE, "--keys", folder)
+    shown = dockseal(*run, "--dry-run", name)
+    assert "will be signed here" in shown.out
+    assert "stranger" not in shown.out
+    dockseal("verify", f"{name}:v1", code=10)
+    done = dockseal(*run, "-y", name)
+    assert "Took over 2 tag(s) and 1 signer(s)" in done.out
+    assert "This made the root of trust of" in done.err
+    for tag, signer in (("v1", "alice"), ("v2", "targets")):
+        assert dockseal("verify", "-o", "json", f"{name}:{tag}").json["signers"] == [signer]
+    labels = {item["label"].split("-")[0] for item in dockseal("key", "list", "-o", "json").json}
+    assert {"root", "targets", "alice"} <= labels
+    assert "Nothing to do" in dockseal(*run, "-y", name).out
+    again = dockseal(*run, "-o", "json", name).json
+    assert again["result"] == "unchanged"
+    assert {item["reason"] for item in again["tags"]} == {"signed here already"}
+    assert {item["reason"] for item in again["signers"]} == {"a signer here already"}
+
+
+def test_import_without_keys_makes_new_ones_and_proposes_the_signers(
+    at: tuple[str, str], name: str, dockseal: Dockseal
+) -> None:
+    run = ("notary", "import", *at, FIRST_USE, "-y", "-o", "json")
+    done = dockseal(*run, name).json
+    assert (done["result"], len(done["proposals"]), done["loaded"]) == ("imported", 1, [])
+    assert [(item["signer"], item["keyHere"]) for item in done["signers"]] == [("alice", False)]
+    for tag in ("v1", "v2"):
+        assert dockseal("verify", "-o", "json", f"{name}:{tag}").json["signers"] == ["targets"]
+    again = dockseal(*run, name).json
+    assert again["result"] == "unchanged"
+    assert again["signers"][0]["reason"] == "proposed here already"
+
+
+def test_import_says_in_words_who_comes_later(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    done = dockseal("notary", "import", *at, FIRST_USE, "-y", name)
+    assert "the root key is not here: a new one is made" in done.out
+    assert "with its first signature" in done.out
+    assert "it waits for" in done.out
+    assert f"dockseal approve {name}" in done.err
+
+
+def test_import_leaves_out_what_cannot_be_kept(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    gone = Meta(9, {"sha256": bytes(32)})
+    wrong_size = Meta(images["v1"].length + 1, images["v1"].hashes)
+    releases = {"v1": images["v1"], "gone": gone, "size": wrong_size, "bad tag": images["v1"], "_trust": images["v1"]}
+    serve(double, repo_of(name, images, releases=releases, paths=("v", "gone", "size", "bad", "_")))
+    result = dockseal("notary", "import", "--server", double.url, "--dry-run", "-o", "json", name).json
+    reasons = {item["tag"]: item["reason"] for item in result["tags"]}
+    assert reasons["v1"] is None
+    assert reasons["gone"] == "the registry does not have its image any more"
+    assert f"{images['v1'].length + 1} are signed" in reasons["size"]
+    assert "bad tag" in reasons["bad tag"]
+    assert "_trust" in reasons["_trust"]
+    assert result["signers"][0]["tags"] == ["v*", "gone*", "size*", "bad*", "_*"]
+
+
+def test_import_does_not_overwrite_what_was_signed_here_since(
+    at: tuple[str, str], name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    dockseal("tag", f"{name}:v2", f"{name}:v1")
+    dockseal("push", f"{name}:v1")
+    done = dockseal("notary", "import", *at, FIRST_USE, "-y", "-o", "json", name).json
+    reasons = {item["tag"]: item["reason"] for item in done["tags"]}
+    assert reasons["v1"].startswith("signed here to mean another digest")
+    assert reasons["v2"] is None
+    assert dockseal("verify", "-o", "json", f"{name}:v1").json["digest"] == f"sha256:{images['v2'].sha256.hex()}"
+    dockseal("verify", f"{name}:v2")
+
+
+def test_import_can_be_declined(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    with Terminal("notary", "import", *at, name) as terminal:
+        terminal.expect("Take it over? [y/N]")
+        assert "trusted on first use: the root of" in " ".join(terminal.shown.split())
+        terminal.type("n\n")
+        assert terminal.finish() == 1
+    dockseal("notary", "verify", *at, f"{name}:v1", code=16)
+    dockseal("verify", f"{name}:v1", code=10)
+
+
+def test_import_off_a_terminal_needs_yes_and_a_root(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    dockseal("notary", "import", *at, "-y", name, code=16)
+    assert "pass -y" in dockseal("notary", "import", *at, FIRST_USE, name, code=2).err
+
+
+def test_import_from_docker_s_folder_when_the_server_is_gone(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal, tmp_path: Path
+) -> None:
+    serve(double, repo_of(name, images, expires={TIMESTAMP: NOW.replace(year=2020)}))
+    folder = docker_folder(tmp_path / "trust", double, name)
+    run = ("notary", "import", "--from", folder, "-y")
+    assert "timestamp.json expired 2020" in dockseal(*run, name, code=13).err
+    done = dockseal(*run, "--allow-expired", name)
+    assert "Took over 2 tag(s)" in done.out
+    dockseal("verify", f"{name}:v1")
+
+
+def test_import_options_that_do_not_go_together(name: str, dockseal: Dockseal) -> None:
+    dockseal("notary", "import", "--server", "https://x", "--from", "/x", name, code=2)
+    dockseal("notary", "import", "--allow-expired", name, code=2)
+    dockseal("notary", "publish", "--prune", f"{name}:v1", code=2)
+    dockseal("notary", "publish", f"{name}@sha256:{'0' * 64}", code=2)
+    dockseal("push", "--also-notary", "https://x", "--disable-content-trust", f"{name}:v1", code=2)
+
+
+def test_a_wrong_passphrase_takes_nothing_over(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    folder = docker_folder(tmp_path / "trust", double, name, "root")
+    path = next((folder / "private").glob("*.key"))
+    path.write_text(path.read_text().replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"))
+    dockseal("notary", "import", *at, FIRST_USE, "--keys", folder, "-y", name, code=4)
+    dockseal("verify", f"{name}:v1", code=10)
+
+
+def test_keys_alone_can_come_later(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    dockseal("notary", "import", *at, FIRST_USE, "-y", name)
+    folder = docker_folder(tmp_path / "trust", double, name, "alice")
+    done = dockseal("notary", "import", *at, "--keys", folder, "-y", name)
+    assert "Loaded the key alice-" in done.out
+    assert "Took over" not in done.out
+
+
+@pytest.fixture
+def pushed(name: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path) -> str:
+    dockseal("build", "-t", f"{name}:v1", rootfs)
+    said = dockseal("push", "--also-notary", double.url, f"{name}:v1")
+    assert f"Successfully signed {name}:v1 at {double.url}" in said.out
+    assert "This began a Notary repository" in said.err
+    return name
+
+
+def test_publish_signs_there_what_is_signed_here(pushed: str, double: NotaryDouble, dockseal: Dockseal) -> None:
+    at = ("--server", double.url)
+    dockseal("sign", f"{pushed}:v1", "--tag", "v2")
+    before = dict(double.files)
+    dry = dockseal("notary", "publish", *at, "--dry-run", pushed)
+    assert f"Would sign at {double.url}: v1, v2" in dry.lines
+    assert double.files == before
+    done = dockseal("notary", "publish", *at, "-o", "json", pushed).json
+    assert (done["result"], done["signed"], done["initialised"]) == ("published", ["v1", "v2"], False)
+    assert f"Already signed {pushed}:v2" in dockseal("notary", "publish", *at, f"{pushed}:v2").out
+    assert "is not signed" in dockseal("notary", "publish", *at, f"{pushed}:v9", code=10).err
+
+
+def test_publish_prune_withdraws_what_is_not_signed_here(pushed: str, double: NotaryDouble, dockseal: Dockseal) -> None:
+    at = ("--server", double.url)
+    dockseal("sign", f"{pushed}:v1", "--tag", "v2")
+    dockseal("notary", "publish", *at, pushed)
+    dockseal("revoke", "-y", f"{pushed}:v1")
+    assert dockseal("notary", "publish", *at, "-o", "json", pushed).json["result"] == "unchanged"
+    dry = dockseal("notary", "publish", *at, "--prune", "--dry-run", "-o", "json", pushed).json
+    assert (dry["result"], dry["withdrawn"]) == ("dry-run", ["v1"])
+    assert f"Withdrawn {pushed}:v1 at {double.url}" in dockseal("notary", "publish", *at, "--prune", pushed).out
+    tags = dockseal("notary", "inspect", *at, "-o", "json", pushed).json["tags"]
+    assert [item["tag"] for item in tags] == ["v2"]
+
+
+def test_a_server_that_is_away_is_noticed_before_anything_is_sent(
+    name: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path
+) -> None:
+    dockseal("build", "-t", f"{name}:v1", rootfs)
+    double.fault = lambda *_: Reply(503)
+    refused = dockseal("push", "--also-notary", double.url, f"{name}:v1", code=3)
+    assert "The push refers to" not in refused.out
+    dockseal("verify", f"{name}:v1", code=10)
+
+
+def test_a_server_that_goes_away_in_between(
+    pushed: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path
+) -> None:
+    """Here all is done; there the old signature stands, and one command finishes it."""
+    dockseal("build", "-t", f"{pushed}:v1", "--label", "a=b", rootfs)
+    double.fault = lambda method, _: Reply(500) if method == "POST" else None
+    refused = dockseal("push", "--also-notary", double.url, f"{pushed}:v1", code=3)
+    assert "Successfully signed" in refused.out
+    dockseal("verify", f"{pushed}:v1")
+    again = refused.err[refused.err.index("dockseal notary publish") :].splitlines()[0]
+    double.fault = None
+    dockseal("notary", "verify", "--server", double.url, f"{pushed}:v1", code=12)
+    dockseal(*again.split()[1:])
+    dockseal("notary", "verify", "--server", double.url, f"{pushed}:v1")
+
+
+def test_revoke_withdraws_there_too(pushed: str, double: NotaryDouble, dockseal: Dockseal) -> None:
+    dockseal("revoke", "-y", "--also-notary", double.url, f"{pushed}:v1")
+    dockseal("notary", "verify", "--server", double.url, f"{pushed}:v1", code=10)
+
+
+def test_revoke_is_refused_where_nothing_is_signed_there(
+    name: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path
+) -> None:
+    dockseal("build", "-t", f"{name}:v1", rootfs)
+    dockseal("push", f"{name}:v1")
+    assert "nothing to withdraw" in dockseal("revoke", "-y", "--also-notary", double.url, f"{name}:v1", code=10).err
+    dockseal("verify", f"{name}:v1")
+
+
+def test_a_revocation_that_fails_there_says_how_to_finish_it(
+    pushed: str, double: NotaryDouble, dockseal: Dockseal
+) -> None:
+    double.fault = lambda method, _: Reply(500) if method == "POST" else None
+    refused = dockseal("revoke", "-y", "--also-notary", double.url, f"{pushed}:v1", code=3)
+    assert f"dockseal notary publish --server {double.url} --prune {pushed}" in refused.err
+    double.fault = None
+    dockseal("notary", "publish", "--server", double.url, "--prune", pushed)
+    dockseal("notary", "verify", "--server", double.url, f"{pushed}:v1", code=10)
+
+
+def test_our_own_root_is_known_where_its_key_is(
+    pushed: str, double: NotaryDouble, dockseal: Dockseal, home: Path
+) -> None:
+    for path in (home / "dockseal" / "cache" / "notary").glob("*.json"):
+        path.unlink()
+    dockseal("notary", "verify", "--server", double.url, f"{pushed}:v1")
+
+
+def test_the_keys_made_for_it_are_kept_like_any_other(pushed: str, dockseal: Dockseal) -> None:
+    found = {item["label"]: item for item in dockseal("key", "list", "-o", "json").json}
+    assert found["notary-root"]["purpose"] == "root"
+    assert any(label.endswith(".notary") for label in found)
+    assert json.dumps(found).count(PASSPHRASE) == 0
