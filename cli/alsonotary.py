@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli import notaryshow, terminal
 from cli.notarydesk import Notary
-from trust.errors import DocksealError
+from trust.errors import DocksealError, UsageError
 
 if TYPE_CHECKING:
     from cli.desk import Desk
@@ -19,6 +19,10 @@ class AlsoNotary:
     """``push --also-notary URL``: the same tag on a Notary server, after it is signed and has moved here."""
 
     def __init__(self, desk: Desk, store: Store, url: str, *, first_use: bool) -> None:
+        if store.name.startswith("oci:"):
+            raise UsageError(
+                f"--also-notary signs what docker pulls: {store.name} is a folder", hint="push to the registry itself"
+            )
         self._notary = Notary(desk, store.repository, url, root=None, first_use=first_use)
 
     def check(self, tag: str) -> None:

@@ -193,7 +193,7 @@ def import_(
     desk = Desk(passphrase_file=passphrase_file)
     store = changes.store_of(desk, name, None)
     asks = terminal.is_interactive() and not yes
-    notary = notary_of(desk, store, server, root, first_use=trust_on_first_use or dry_run or asks)
+    notary = notary_of(desk, store, server, root, first_use=trust_on_first_use, shown=dry_run or asks)
     if folder is None:
         repository = notary.read(remember=False)
     else:
@@ -285,11 +285,13 @@ def publish(
         notaryshow.say_published(notary, change, done)
 
 
-def notary_of(desk: Desk, store: Store, server: str | None, root: Path | None, *, first_use: bool) -> Notary:
+def notary_of(
+    desk: Desk, store: Store, server: str | None, root: Path | None, *, first_use: bool, shown: bool = False
+) -> Notary:
     """The Notary repository of the same name as a store's."""
     from cli.notarydesk import Notary
 
-    return Notary(desk, store.repository, server, root=root, first_use=first_use)
+    return Notary(desk, store.repository, server, root=root, first_use=first_use, shown=shown)
 
 
 def _change(store: Store, machine: Machine, tag: str | None, prune: Notary | None) -> Change:

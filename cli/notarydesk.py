@@ -48,7 +48,19 @@ class _RegistryLogin:
 class Notary:
     """One repository on a Notary server, from this machine's standpoint."""
 
-    def __init__(self, desk: Desk, gun: str, server: str | None, *, root: Path | None, first_use: bool) -> None:
+    def __init__(
+        self, desk: Desk, gun: str, server: str | None, *, root: Path | None, first_use: bool, shown: bool = False
+    ) -> None:
+        """Make it; nothing is asked yet.
+
+        Args:
+            desk: keys, logins, the folder of this user.
+            gun: the repository's name, with its registry.
+            server: its URL; None for the environment's, or docker's default.
+            root: a root.json to trust.
+            first_use: whether a root that is not known here is trusted.
+            shown: whether it is only shown, to somebody who decides then.
+        """
         from trust.notary.memory import Memory
         from trust.notary.sources import ServerUrl, default_server
 
@@ -61,6 +73,7 @@ class Notary:
         self._memory = Memory(desk.home / "cache", self.url.text, gun)
         self._root = root
         self._first_use = first_use
+        self._only_shown = shown
         self._said = False
 
     @property
@@ -99,7 +112,7 @@ class Notary:
 
         source: Source = Folder(folder, self.gun)
         now = None if allow_expired else self._desk.now
-        return read(source, self.gun, self._named_root(), self._shown, now)
+        return read(source, self.gun, self._named_root(), lambda _: True, now)  # what it trusts is shown
 
     def publisher(self) -> Publisher:
         """Publishes there."""
@@ -108,7 +121,7 @@ class Notary:
 
         return Publisher(
             self._server(),
-            self._read_or_nothing,
+            self._read_to_write,
             self.signing,
             gun=self.gun,
             targets_label=label_for(self.gun, "notary"),
@@ -133,11 +146,16 @@ class Notary:
             )
         return Server(self._desk.transports[self.url.text], self.url, self.gun)
 
-    def _read_or_nothing(self) -> Repository | None:
+    def _read_to_write(self) -> Repository | None:
+        """For a publisher, who signs anew what has expired; None where there is nothing."""
+        from trust.notary.reader import read
+
         try:
-            return self.read()
+            repository = read(self._server(), self.gun, self._seen(), self._accepts, None)
         except UnsignedError:
             return None
+        self.remember(repository)
+        return repository
 
     def _named_root(self) -> Seen | None:
         """``--root FILE``."""
@@ -172,16 +190,17 @@ class Notary:
         if self.signing.can_sign(payload.roles["root"], payload.keys):
             return True
         if self._first_use:
-            self._say_root(root)
-        return self._first_use
+            self._say(f"trusted on first use: the root of {self.gun}", root)
+        return self._first_use or self._shown(root)
 
     def _shown(self, root: File[Root]) -> bool:
-        self._say_root(root)
-        return True
+        if self._only_shown:
+            self._say(f"no root of {self.gun} was known here; it offers", root)
+        return self._only_shown
 
-    def _say_root(self, root: File[Root]) -> None:
+    def _say(self, what: str, root: File[Root]) -> None:
         from trust.notary.reader import describe_root
 
         if not self._said:
-            terminal.warn(f"trusted on first use: the root of {self.gun}, {describe_root(root)}")
+            terminal.warn(f"{what}: {describe_root(root)}")
             self._said = True

@@ -184,6 +184,11 @@ def say_taken_over(done: TakenOver | None, loaded: list[str], store: Store) -> N
     if done is None:
         return
     terminal.say(f"Took over {len(done.tags)} tag(s) and {len(done.signers)} signer(s): state {done.version}")
+    if done.by_targets:
+        terminal.note(
+            f"Hint: targets signs {', '.join(done.by_targets)}, which goes before every signer; before one signs it "
+            f"anew: dockseal signer add SIGNER {store.name} --adopt"
+        )
     for item in done.proposals:
         waits = ", ".join(item.proposed.lacking_words()) or "a publisher"
         terminal.say(f"Proposed: {item.proposal}; it waits for {waits}")

@@ -23,7 +23,7 @@ from trust.tuf.edits import ALL_TAGS, NewSigner
 from trust.tuf.roles import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Key
@@ -81,11 +81,16 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """What came of it: the version of the state that is live, the tags in it, and what waits for signatures."""
+    """What came of it: the version of the state that is live, the tags and signers that are new in it.
+
+    ``by_targets`` are tags that ``targets`` signs though there are signers (or will be), ``proposals`` what waits for
+    signatures.
+    """
 
     version: int
     tags: tuple[str, ...]
     signers: tuple[str, ...]
+    by_targets: tuple[str, ...]
     proposals: tuple[Outcome, ...]
     initialised: bool
 
@@ -110,14 +115,17 @@ def plan_takeover(notary: Repository, store: Store, writer: Writer, signing: Not
     def here(role: Role) -> tuple[str, ...]:
         return tuple(stored.label for _, stored in signing.held(role, keys))
 
+    signers: list[SignerPlan] = []
+    for item in notary.delegations.values():
+        if item.name != RELEASES:
+            plan = _signer_plan(item, keys, base, writer, key_here=signing.can_sign(item.role, keys))
+            if plan.signer is not None and any(plan.signer.name == other.name for other in _new(signers)):
+                plan = SignerPlan(item.name, None, f"another delegation is called {plan.signer.name} here")
+            signers.append(plan)
     return Takeover(
         notary,
         tuple(_tag_plan(notary, found, store, base, now) for found in notary.tags()),
-        tuple(
-            _signer_plan(item, keys, base, writer, key_here=signing.can_sign(item.role, keys))
-            for item in notary.delegations.values()
-            if item.name != RELEASES
-        ),
+        tuple(signers),
         here(payload.roles["root"]),
         here(payload.roles[TARGETS]),
     )
@@ -162,10 +170,12 @@ def take_over(writer: Writer, takeover: Takeover, found: Callable[[], Foundation
         tags = {target.tag: target.digest for role in put.values() for target in role}
         writer.publish(writer.plan(Change(put=put), expected=dict(tags)))
         writer.look_again()
+    state = writer.standing()
     return TakenOver(
-        writer.standing().version,
+        state.version,
         tuple(target.tag for _, target in targets),
-        tuple(new[role].name for role in new),
+        tuple(signer.name for signer in new.values()),
+        tuple(sorted(state.targets[TARGETS].targets)) if takeover.signers else (),
         tuple(item for item in outcomes if item.proposal is not None),
         initialised,
     )
@@ -236,7 +246,8 @@ def _signer_plan(
     except UsageError as error:
         return SignerPlan(item.name, None, error.message, key_here)
     if base is not None and name in base.targets:
-        return SignerPlan(item.name, None, "a signer here already", key_here)
+        same = {key.keyid for key in public} == set(base.role(name).keyids)
+        return SignerPlan(item.name, None, f"a signer here already{'' if same else ', with other keys'}", key_here)
     if base is not None and any(draft.role == name for open_ in writer.proposals for draft in open_.proposed.drafts):
         return SignerPlan(item.name, None, "proposed here already", key_here)
     return SignerPlan(item.name, NewSigner(name, public, item.role.threshold, patterns), None, key_here)
@@ -244,6 +255,10 @@ def _signer_plan(
 
 def _tuf_key(key: PublicKey, what: str) -> Key:
     return tuf_key(key.material, f"the delegation {what}")
+
+
+def _new(plans: Iterable[SignerPlan]) -> Iterator[NewSigner]:
+    return (item.signer for item in plans if item.signer is not None)
 
 
 def _is_held(takeover: Takeover, role: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -201,6 +202,7 @@ def test_import_with_all_keys(
     dockseal("verify", f"{name}:v1", code=10)
     done = dockseal(*run, "-y", name)
     assert "Took over 2 tag(s) and 1 signer(s)" in done.out
+    assert "Hint: targets signs v2, which goes before every signer" in done.err
     assert "This made the root of trust of" in done.err
     for tag, signer in (("v1", "alice"), ("v2", "targets")):
         assert dockseal("verify", "-o", "json", f"{name}:{tag}").json["signers"] == [signer]
@@ -225,6 +227,25 @@ def test_import_without_keys_makes_new_ones_and_proposes_the_signers(
     again = dockseal(*run, name).json
     assert again["result"] == "unchanged"
     assert again["signers"][0]["reason"] == "proposed here already"
+
+
+def test_import_of_two_delegations_that_would_be_one_signer(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    def renamed(payload: Any) -> Any:
+        more = [replace(payload.delegations[1], name=f"targets/{role}") for role in ("rel-ci", "rel_ci", "9x")]
+        return replace(payload, delegations=(*payload.delegations, *more))
+
+    serve(double, repo_of(name, images, payload={TARGETS: renamed}))
+    plan = dockseal("notary", "import", "--server", double.url, "--dry-run", "-o", "json", name).json["signers"]
+    assert [(item["delegation"], item["signer"]) for item in plan] == [
+        ("targets/alice", "alice"),
+        ("targets/rel-ci", "rel_ci"),
+        ("targets/rel_ci", None),
+        ("targets/9x", None),
+    ]
+    assert plan[2]["reason"] == "another delegation is called rel_ci here"
+    assert "invalid signer name" in plan[3]["reason"]
 
 
 def test_import_says_in_words_who_comes_later(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
@@ -268,7 +289,7 @@ def test_import_does_not_overwrite_what_was_signed_here_since(
 def test_import_can_be_declined(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
     with Terminal("notary", "import", *at, name) as terminal:
         terminal.expect("Take it over? [y/N]")
-        assert "trusted on first use: the root of" in " ".join(terminal.shown.split())
+        assert f"no root of {name} was known here; it offers: version 1" in " ".join(terminal.shown.split())
         terminal.type("n\n")
         assert terminal.finish() == 1
     dockseal("notary", "verify", *at, f"{name}:v1", code=16)
@@ -298,6 +319,8 @@ def test_import_options_that_do_not_go_together(name: str, dockseal: Dockseal) -
     dockseal("notary", "publish", "--prune", f"{name}:v1", code=2)
     dockseal("notary", "publish", f"{name}@sha256:{'0' * 64}", code=2)
     dockseal("push", "--also-notary", "https://x", "--disable-content-trust", f"{name}:v1", code=2)
+    folder = ("push", "--also-notary", "https://x", "--as", name, "oci:/nowhere:v1")
+    assert "is a folder" in dockseal(*folder, code=2).err
 
 
 def test_a_wrong_passphrase_takes_nothing_over(

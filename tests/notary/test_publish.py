@@ -13,7 +13,7 @@ from tests.doubles.notary_server import NotaryDouble, Reply, rejection
 from tests.keys.conftest import Answers
 from tests.notary.repos import GUN, NOW, V1, V2, Repo, certificate, ed_key, key, plain, rsa_key
 from tests.notary.test_sources import files_of, server
-from trust.errors import ConflictError, KeyUnavailableError, TamperedError, UnsignedError, UsageError
+from trust.errors import ConflictError, ExpiredError, KeyUnavailableError, TamperedError, UnsignedError, UsageError
 from trust.keys import container
 from trust.keys.ids import EXAMPLE_KEY_IDS, public_key_of
 from trust.keys.store import KeyStore
@@ -75,7 +75,7 @@ class At:
 
     def read(self) -> Repository | None:
         try:
-            return reader.read(server(self.double), GUN, None, lambda _: True, NOW)
+            return reader.read(server(self.double), GUN, None, lambda _: True, None)
         except UnsignedError:
             return None
 
@@ -253,6 +253,24 @@ def test_a_threshold_needs_as_many_keys(at: At, keys: KeyStore) -> None:
         at.publisher.publish(Change({"v3": V3}))
     load(keys, key("bob"), "bob")
     assert at.publisher.publish(Change({"v3": V3})).roles == (TARGETS,)
+
+
+def test_what_has_expired_is_signed_anew(at: At, keys: KeyStore) -> None:
+    with_signers(at.double, expires={RELEASES: NOW, TARGETS: NOW, "targets/alice": NOW})
+    load(keys, key("alice"), "alice")
+    with pytest.raises(UnsignedError, match="cannot sign targets"):
+        at.publisher.publish(Change({"v1": V1}))
+    load(keys, key(TARGETS), "targets")
+    done = at.publisher.publish(Change({"v1": V1}))
+    assert set(done.roles) == {TARGETS, RELEASES, "targets/alice"}
+    assert reader.read(server(at.double), GUN, None, lambda _: True, NOW).trusted_tag("v2").meta == V2
+
+
+def test_a_root_that_has_expired_is_not_built_on(at: At, keys: KeyStore) -> None:
+    with_signers(at.double, expires={ROOT: NOW}, delegations=False)
+    load(keys, key(TARGETS), "targets")
+    with pytest.raises(ExpiredError, match=r"root\.json expired"):
+        at.publisher.publish(Change({"v1": V1}))
 
 
 def test_another_publisher_was_first(double: NotaryDouble, keys: KeyStore) -> None:

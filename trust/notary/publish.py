@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from trust.errors import TamperedError, UnsignedError, UsageError
+from trust.notary.chain import check_root
 from trust.notary.model import (
     RELEASES,
     ROOT,
@@ -90,7 +91,7 @@ class Publisher:
 
     Args:
         server: of the repository.
-        read: reads and verifies what is there; None where there is nothing yet.
+        read: reads and verifies what is there, past its expiry; None where there is nothing yet.
         signing: the keys.
         gun: the repository.
         targets_label: what the key of ``targets`` is called that is made for a new repository.
@@ -172,18 +173,21 @@ class Publisher:
         return now is not None and (base is None or now.timestamp.raw != base.timestamp.raw)
 
     def _plan(self, base: Repository, change: Change) -> dict[str, Signed]:
-        """The files that a change needs; none where all is so already.
+        """The files that a change needs, and those that have expired; none where all is so already.
 
         Raises:
             UnsignedError: a key is not here, or docker would not heed the roles whose keys are.
+            ExpiredError: the root has expired, or its certificate.
         """
+        check_root(base.root, base.gun, self._now)
         put: dict[str, dict[str, Meta]] = {}
         for tag, meta in change.put.items():
             for role in self._roles_for(base, tag):
                 if not meta.same_content(base.signed_by(role).get(tag)):
                     put.setdefault(role, {})[tag] = meta
         drop = {role: change.drop & set(item.payload.targets) for role, item in base.targets.items()}
-        names = [name for name in (*base.targets, *base.delegations) if name in put or drop.get(name)]
+        late = {role for role, item in base.targets.items() if item.expires <= self._now}
+        names = [name for name in (*base.targets, *base.delegations) if name in put or drop.get(name) or name in late]
         files: dict[str, Signed] = {}
         for name in dict.fromkeys(names):
             if name not in (TARGETS, RELEASES) and name not in put and not self._can_sign(base, name):
