@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
-from trust.errors import DocksealError, MissingError, UnsignedError, UsageError
+from trust.errors import MissingError, UnsignedError, UsageError
 from trust.keys.formats import tuf_key
 from trust.notary.model import RELEASES, TARGETS, parent_of
 from trust.oci.reference import check_image_tag
@@ -202,9 +202,7 @@ def _tag_plan(notary: Repository, found: Found, store: Store, base: Verified | N
     plan = TagPlan(found.tag, digest, found.meta.length, notary.signers_of(found.tag))
     try:
         target = _target(found, digest, store, base, now)
-    except DocksealError as error:
-        if error.exit_code not in {UsageError.exit_code, MissingError.exit_code, UnsignedError.exit_code}:
-            raise
+    except (UsageError, MissingError, UnsignedError) as error:
         return TagPlan(plan.tag, digest, plan.size, plan.signers, None, error.message)
     reason = "signed here already" if target is None else None
     return TagPlan(plan.tag, digest, plan.size, plan.signers, target, reason)

@@ -10,9 +10,9 @@ import pytest
 
 from tests.cli.program import PASSPHRASE, Dockseal, Terminal
 from tests.doubles.notary_server import NotaryDouble, Reply
-from tests.notary.repos import NOW, Repo, key, root_certificate_expiry
+from tests.notary.repos import NOW, Repo, key, plain, root_certificate_expiry
 from trust.notary.keys import canonical_id
-from trust.notary.model import RELEASES, ROOT, TARGETS, TIMESTAMP, Meta
+from trust.notary.model import RELEASES, ROOT, TARGETS, TIMESTAMP, Delegation, Meta, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,6 +246,39 @@ def test_import_of_two_delegations_that_would_be_one_signer(
     ]
     assert plan[2]["reason"] == "another delegation is called rel_ci here"
     assert "invalid signer name" in plan[3]["reason"]
+
+
+def test_import_lists_delegations_that_can_be_no_signers(
+    double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    bob = plain("bob")
+    role = Role((bob.key_id,))
+    below = Delegation("targets/alice/bob", role, ("v",))
+    nothing = Delegation("targets/nothing", role, ("*", "a/b"))
+
+    def with_more(payload: Any) -> Any:
+        return replace(payload, keys={**payload.keys, bob.key_id: bob}, delegations=(*payload.delegations, nothing))
+
+    def with_child(payload: Any) -> Any:
+        return replace(payload, keys={bob.key_id: bob}, delegations=(below,))
+
+    serve(double, repo_of(name, images, payload={TARGETS: with_more, "targets/alice": with_child}))
+    at = ("--server", double.url)
+    plan = dockseal("notary", "import", *at, "--dry-run", "-o", "json", name).json["signers"]
+    assert {item["delegation"]: item["reason"] for item in plan} == {
+        "targets/alice": None,
+        "targets/alice/bob": "a delegation of targets/alice: signers are delegated by targets alone",
+        "targets/nothing": "it may sign no tag",
+    }
+    shown = dockseal("notary", "import", *at, "--dry-run", name).out
+    assert "it may sign no tag" in shown
+
+
+def test_import_of_a_repository_in_which_nothing_is_signed(double: NotaryDouble, name: str, dockseal: Dockseal) -> None:
+    serve(double, Repo(gun=name, delegations=False))
+    done = dockseal("notary", "import", "--server", double.url, FIRST_USE, "-y", name)
+    assert "No tag is signed there." in done.out
+    assert "Nothing to do" in done.out
 
 
 def test_import_says_in_words_who_comes_later(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:

@@ -322,6 +322,29 @@ def test_a_rotated_root_is_followed_and_its_old_certificate_stays() -> None:
     assert certificate("root").key_id in found.root.payload.keys
 
 
+def test_a_root_that_is_rotated_while_the_rest_is_read() -> None:
+    first = Repo().build()
+    second = rotated(first)
+
+    class Rotating(Files):
+        """The first root, and the rest of the second."""
+
+        def get(self, role: str, *, version: int | None = None, meta: Meta | None = None) -> bytes | None:
+            early = role == ROOT and version is None and "root" not in self.asked
+            found = super().get(role, version=version, meta=meta)
+            return first.files[ROOT] if early else found
+
+    found = read(Rotating(second.files, second.roots), seen=seen(first))
+    assert found.root.payload.version == 2
+
+
+def test_more_delegations_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_DELEGATIONS", 1)
+    with pytest.raises(TamperedError) as caught:
+        read(Repo().build())
+    assert "more than 1 delegations" in caught.value.message
+
+
 def test_a_root_that_the_old_key_has_not_signed_is_not_trusted() -> None:
     first = Repo().build()
     with pytest.raises(UntrustedRootError) as caught:

@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from trust.errors import DocksealError, ExpiredError, TamperedError, UntrustedRootError
+from trust.errors import ExpiredError, TamperedError, UntrustedRootError
 from trust.notary.canonical import canonical
 from trust.notary.keys import canonical_id
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
     from cryptography.x509 import Certificate
 
@@ -205,9 +206,7 @@ def _leaf(pem: bytes) -> Certificate:
                 is_authority = False
             if not is_authority:
                 leaves.append(certificate)
-    except DocksealError:
-        raise
-    except Exception as error:  # parsers of foreign code behind it
+    except Exception as error:  # whatever a parser of another language makes of it
         raise TamperedError("a certificate is damaged: expected PEM") from error
     if len(leaves) != 1:
         raise TamperedError(f"a key holds {len(leaves)} leaf certificates: expected one")
@@ -217,19 +216,17 @@ def _leaf(pem: bytes) -> Certificate:
 def _verifies(key: PublicKeyTypes, message: bytes, method: str, signature: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, message)
         elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(der_signature(signature, key.curve.key_size), message, ec.ECDSA(hashes.SHA256()))
-        elif isinstance(key, rsa.RSAPublicKey):
+        else:
             pss = padding.PSS(padding.MGF1(hashes.SHA256()), _PSS_SALT_BYTES)
             scheme = padding.PKCS1v15() if method == "rsapkcs1v15" else pss
-            key.verify(signature, message, scheme, hashes.SHA256())
-        else:
-            return False
+            cast("rsa.RSAPublicKey", key).verify(signature, message, scheme, hashes.SHA256())
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -74,6 +74,18 @@ def read(source: Source, gun: str, seen: Seen | None, accepts: Accepts, now: dat
     data = source.get(ROOT)
     if data is None:
         raise nothing_there(source, gun, seen)
+    try:
+        return _read(source, gun, data, seen, accepts, now)
+    except TamperedError:
+        newer = source.get(ROOT)  # the root may have been rotated while the rest was read
+        if newer is None or newer == data:
+            raise
+        return _read(source, gun, newer, seen, accepts, now)
+
+
+def _read(  # noqa: PLR0917 - what read() was asked, and the root
+    source: Source, gun: str, data: bytes, seen: Seen | None, accepts: Accepts, now: datetime | None
+) -> Repository:
     root = _trusted_root(source, gun, data, seen, accepts)
     chain.check_root(root, gun, now)
     timestamp = chain.read_timestamp(root, _need(source, gun, TIMESTAMP), now)
