@@ -168,6 +168,7 @@ MALFORMED: list[tuple[str, str, Any, str]] = [
     ("no signed part", "root", lambda body: body.pop("signed"), "expected an object"),
     ("signatures that are no list", "root", _set("signatures", to={}), "expected a list"),
     ("a signature without method", "root", lambda body: body["signatures"][0].pop("method"), "expected a text"),
+    ("a signature by a method that is none", "root", _set("signatures", 0, "method", to="\x1f"), "is no method"),
     ("a signature that is no base64", "root", _set("signatures", 0, "sig", to="%"), "expected base64"),
     ("a signature by nobody", "root", _set("signatures", 0, "keyid", to="me"), "is no key id"),
     ("no version", "root", lambda body: body["signed"].pop("version"), "expected a number"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ID = re.compile(r"[0-9a-f]{64}\Z")
+_METHOD = re.compile(r"[a-z0-9 #+._-]{1,40}\Z")
 _HASH_BYTES = {"sha256": 32, "sha512": 64}
 
 
@@ -223,6 +224,8 @@ class _Reading:
         if not _ID.match(key_id):
             raise self._wrong("a signature", f"{key_id[:70]!r} is no key id")
         method = self.text(body.get("method"), "a signature's method").lower()
+        if not _METHOD.match(method):
+            raise self._wrong("a signature", f"{method[:40]!r} is no method")
         return Signature(key_id, method, self.base64(body.get("sig"), "a signature"))
 
     def mapping(self, value: object, name: str) -> dict[str, object]:
