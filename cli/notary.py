@@ -1,4 +1,4 @@
-"""notary verify, inspect, import, publish: docker's content trust, while there is a Notary server."""
+"""notary verify, inspect, import, publish, export-keys: docker's content trust, while there is a Notary server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cli.notarydesk import Notary
     from trust.digest import Digest
     from trust.machine import Machine
-    from trust.notary.chain import Repository
     from trust.notary.publish import Change
     from trust.oci.store import Store
     from trust.takeover import TakenOver, Takeover
@@ -199,7 +198,8 @@ def import_(
     else:
         repository = notary.read_folder(folder, allow_expired=allow_expired)
     writer = desk.writer(store, desk.machine(TrustOptions()))
-    files = () if keys is None else tuple(key_files(keys, _key_ids(repository) - _ids_here(repository, notary)))
+    wanted = {key.canonical_id for _, key in repository.signing_keys() if notary.signing.find(key) is None}
+    files = () if keys is None else tuple(key_files(keys, wanted))
     plan = plan_takeover(repository, store, writer, notary.signing, desk.now)
     text = output is options.Output.TEXT
     if text:
@@ -285,6 +285,47 @@ def publish(
         notaryshow.say_published(notary, change, done)
 
 
+@options.explained(app)
+def export_keys(
+    name: RepositoryArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Docker's trust folder, such as ~/.docker/trust.")],
+    server: ServerOption = None,
+    output: options.OutputOption = options.Output.TEXT,
+    trust_on_first_use: FirstUse = False,
+    root: NotaryRoot = None,
+    passphrase_file: options.PassphraseFile = None,
+) -> None:
+    """Write the keys of a Notary repository that are here for docker and notary, into their folder.
+
+    With them `docker trust` and `notary` can sign what `notary publish` began. Files that are there stay.
+
+    Example:
+      dockseal notary export-keys --to ~/.docker/trust ghcr.io/acme/app
+    """
+    from trust.files import create_once
+    from trust.notary.keys import Labels
+
+    desk = Desk(passphrase_file=passphrase_file)
+    notary = notary_of(desk, changes.store_of(desk, name, None), server, root, first_use=trust_on_first_use)
+    repository = notary.read()
+    written = []
+    for role, key in repository.signing_keys():
+        path = to.expanduser() / "private" / f"{key.canonical_id}.key"
+        if path.exists() or notary.signing.find(key) is None:
+            continue
+        gun = notary.gun if role == "targets" else None
+        data = notary.signing.exported(key, Labels(role.removeprefix("targets/"), gun))
+        if data is not None and create_once(path, data, error=UsageError):
+            written.append({"role": role, "file": str(path)})
+    if output is options.Output.JSON:
+        terminal.say_json({"repository": notary.gun, "written": written})
+        return
+    for item in written:
+        terminal.say(f"Wrote the key of {item['role']}: {item['file']}")
+    if not written:
+        terminal.say("Nothing was written: no key of this repository is here that is not there already.")
+
+
 def notary_of(
     desk: Desk, store: Store, server: str | None, root: Path | None, *, first_use: bool, shown: bool = False
 ) -> Notary:
@@ -321,19 +362,6 @@ def _check_registry(name: str, digest: Digest, there: Digest | None) -> None:
             f"{name} is signed to mean {digest}: the registry's tag points at {there}",
             hint="docker pulls the signed digest; whoever owns the tag signs what it means now, or moves it back",
         )
-
-
-def _key_ids(repository: Repository) -> set[str]:
-    """The ids of the keys that sign this repository, but for those of snapshot and timestamp."""
-    payload = repository.root.payload
-    keys = {**payload.keys, **repository.keys}
-    roles = [payload.roles["root"], payload.roles["targets"], *(item.role for item in repository.delegations.values())]
-    return {keys[key_id].canonical_id for role in roles for key_id in role.key_ids if key_id in keys}
-
-
-def _ids_here(repository: Repository, notary: Notary) -> set[str]:
-    keys = [*repository.root.payload.keys.values(), *repository.keys.values()]
-    return {key.canonical_id for key in keys if notary.signing.find(key) is not None}
 
 
 def _load_keys(desk: Desk, files: tuple[Path, ...]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.program import PASSPHRASE, Dockseal, Terminal
 from tests.doubles.notary_server import NotaryDouble, Reply
 from tests.notary.repos import NOW, Repo, key, plain, root_certificate_expiry
-from trust.notary.keys import canonical_id
+from trust.notary.keys import canonical_id, read_labels, read_private
 from trust.notary.model import RELEASES, ROOT, TARGETS, TIMESTAMP, Delegation, Meta, Role
 
 if TYPE_CHECKING:
@@ -475,3 +475,24 @@ def test_the_keys_made_for_it_are_kept_like_any_other(pushed: str, dockseal: Doc
     assert found["notary-root"]["purpose"] == "root"
     assert any(label.endswith(".notary") for label in found)
     assert json.dumps(found).count(PASSPHRASE) == 0
+
+
+def test_keys_are_exported_for_docker_with_its_labels(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    there = docker_folder(tmp_path / "trust", double, name, "root", "targets", "alice")
+    dockseal("notary", "import", *at, FIRST_USE, "--keys", there, "-y", name)
+    said = dockseal("notary", "export-keys", *at, "--to", tmp_path / "other", name)
+    assert len([line for line in said.lines if line.startswith("Wrote the key of")]) == 3
+    labels = {}
+    for path in (tmp_path / "other" / "private").glob("*.key"):
+        data = path.read_bytes()
+        private = read_private(data, "it", PASSPHRASE.encode)
+        assert private is not None
+        assert path.stem == canonical_id(private.public_key())
+        assert path.stat().st_mode & 0o777 == 0o600
+        found = read_labels(data)
+        labels[found.role] = found.gun
+    assert labels == {"root": None, "targets": name, "alice": None}
+    again = dockseal("notary", "export-keys", *at, "--to", tmp_path / "other", name)
+    assert again.out.startswith("Nothing was written")

@@ -204,3 +204,21 @@ def test_a_server_that_asks_who_you_are(
         dockseal("notary", "verify", "--server", server.url, name)
         scopes = [scope for query in registry_token.tokens.requests for scope in query.get("scope", [])]
         assert f"repository:{name.removesuffix(':v1')}:push,pull" in scopes
+
+
+def test_docker_goes_on_with_keys_that_were_made_here(
+    repository: str, clients: Clients, trusted_server: NotaryServer, dockseal: Dockseal, rootfs: Path
+) -> None:
+    """The keys of a repository that was begun here, in docker's folder: docker signs, notary rotates the root."""
+    signed_for_docker(dockseal, trusted_server, rootfs, f"{repository}:v1")
+    trust = clients.docker_folder / "trust"
+    run = ("notary", "export-keys", "--server", trusted_server.url, "--to", trust, "-o", "json", repository)
+    assert [item["role"] for item in dockseal(*run).json["written"]] == ["root", "targets"]
+    assert dockseal(*run).json["written"] == []
+    load_image(clients, clients.home, f"{repository}:v2", "v2")
+    clients.docker("push", f"{repository}:v2")
+    clients.notary("key", "rotate", repository, "root", answer="yes\n")
+    for tag in ("v1", "v2"):
+        dockseal("notary", "verify", "--server", trusted_server.url, f"{repository}:{tag}")
+    root = dockseal("notary", "inspect", "--server", trusted_server.url, "-o", "json", repository).json["root"]
+    assert root["version"] == 2

@@ -27,7 +27,8 @@ from trust.errors import DocksealError, KeyUnavailableError, UsageError, WrongPa
 from trust.keys import container
 from trust.keys.store import KeyStore
 from trust.notary import der
-from trust.notary.keys import Labels, canonical_id, read_labels, read_private
+from trust.notary import keys as notary_keys
+from trust.notary.keys import Labels, canonical_id, read_labels, read_private, write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -390,3 +391,45 @@ class TestDer:
     @given(st.binary(max_size=70_000))
     def test_what_was_wrapped_is_read(self, data: bytes) -> None:
         assert der.read(der.wrap(der.OCTET_STRING, data)) == der.Value(der.OCTET_STRING, data)
+
+
+class TestWriting:
+    @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem[:7])
+    def test_a_file_of_notarys_is_written_byte_for_byte(self, path: Path) -> None:
+        data = path.read_bytes()
+        private = read_private(data, "it", lambda: PASSPHRASE)
+        pem = notary_keys._parse_pem(data)
+        assert pem is not None
+        assert private is not None
+        box = notary_keys._encrypted(pem.body)
+        assert box is not None
+        assert write_private(private, PASSPHRASE, read_labels(data), salt=box.salt, iv=box.iv) == data
+
+    @pytest.mark.parametrize(
+        "private",
+        [
+            ec.generate_private_key(ec.SECP256R1()),
+            ec.generate_private_key(ec.SECP521R1()),
+            rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        ],
+        ids=["p256", "p521", "rsa"],
+    )
+    @pytest.mark.parametrize("labels", [Labels("root", None), Labels("targets", "docker.io/a/b"), Labels(None, None)])
+    def test_what_is_written_is_read(self, private: PrivateKeyTypes, labels: Labels) -> None:
+        data = write_private(private, PASSPHRASE, labels)
+        assert read_labels(data) == labels
+        found = read_private(data, "it", lambda: PASSPHRASE)
+        found = found or load_pem_private_key(data, PASSPHRASE)
+        assert canonical_id(found.public_key()) == canonical_id(private.public_key())
+        with pytest.raises(WrongPassphraseError):
+            assert read_private(data, "it", lambda: b"another") is not None
+
+    def test_two_files_of_one_key_differ(self) -> None:
+        private = ec.generate_private_key(ec.SECP256R1())
+        assert write_private(private, PASSPHRASE, Labels(None, None)) != write_private(
+            private, PASSPHRASE, Labels(None, None)
+        )
+
+    def test_a_kind_that_docker_does_not_know_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="expected ECDSA or RSA"):
+            write_private(ed25519.Ed25519PrivateKey.generate(), PASSPHRASE, Labels(None, None))

@@ -196,6 +196,20 @@ class KeyStore:
         _check_held(key)
         return self._read_private(key)
 
+    def export_with(self, key: StoredKey, write: Callable[[PrivateKeyTypes, bytes], bytes]) -> bytes:
+        """The private key in another dialect.
+
+        Args:
+            key: to be exported.
+            write: from the private key and the passphrase that the file gets to the file's bytes.
+
+        Raises:
+            UsageError: the private key is elsewhere.
+            KeyUnavailableError: a passphrase is wrong or too short, or the file is damaged.
+        """
+        _check_held(key)
+        return write(self._unlock(key), self._asking.new(key.label, key.purpose))
+
     def export_all(self) -> bytes:
         """All keys in one encrypted archive, which :meth:`restore` reads. Of those elsewhere, what is known here.
 

@@ -132,6 +132,22 @@ class Repository:
             name: meta for name, meta in item.payload.targets.items() if delegation is None or delegation.may_sign(name)
         }
 
+    def signing_keys(self) -> tuple[tuple[str, PublicKey], ...]:
+        """The keys that sign here, each once with a role: not those of snapshot and timestamp, which servers hold.
+
+        A signer's key is its own delegation's, and not that of ``targets/releases``.
+        """
+        payload = self.root.payload
+        keys = {**payload.keys, **self.keys}
+        roles = {name: payload.roles[name] for name in (ROOT, TARGETS)}
+        roles |= {name: item.role for name, item in self.delegations.items()}
+        found: dict[str, tuple[str, PublicKey]] = {}
+        for name in sorted(roles, key=lambda name: name == RELEASES):  # that one last
+            for key_id in roles[name].key_ids:
+                if key_id in keys:
+                    found.setdefault(keys[key_id].canonical_id, (name, keys[key_id]))
+        return tuple(found.values())
+
     def signers_of(self, tag: str) -> tuple[str, ...]:
         """The roles that sign for a tag what docker takes it to mean."""
         found = self.lookup(tag)

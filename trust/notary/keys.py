@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ _PEM = re.compile(
     rb"(?P<body>[A-Za-z0-9+/=\s]+)"
     rb"-----END (?P=kind)-----"
 )
+_ROUNDS = 2048
+_SALT_BYTES = 8
 _AES_KEY_BYTES = 32
 _BLOCK_BYTES = 16
 _ED25519_BYTES = 32
@@ -113,6 +116,40 @@ def read_private(data: bytes, what: str, passphrase: Callable[[], bytes]) -> Pri
                 f"{what} cannot be read: its passphrase is wrong, or it is damaged", hint="try again"
             ) from error
         raise KeyUnavailableError(f"{what} is damaged: {error}") from error
+
+
+def write_private(
+    private: PrivateKeyTypes, passphrase: bytes, labels: Labels, *, salt: bytes | None = None, iv: bytes | None = None
+) -> bytes:
+    """A private key as docker (since 17.12) and notary (since 0.6) write it, byte for byte.
+
+    Whoever has the file guesses its passphrase at 2,048 rounds of PBKDF2 a try: that is what they read.
+
+    Args:
+        private: ECDSA or RSA.
+        passphrase: of the file.
+        labels: for its headers.
+        salt: 8 bytes, ``iv``: 16 bytes; chosen at random where they are left out.
+        iv: see ``salt``.
+
+    Raises:
+        UsageError: a kind of key that is not written.
+    """
+    salt, iv = salt or os.urandom(_SALT_BYTES), iv or os.urandom(_BLOCK_BYTES)
+    rounds = _ROUNDS.to_bytes(2, "big")
+    key = hashlib.pbkdf2_hmac("sha1", passphrase, salt, _ROUNDS, _AES_KEY_BYTES)
+    settings = _sequence(der.wrap(der.OCTET_STRING, salt), der.wrap(der.INTEGER, rounds))
+    derivation = _sequence(der.wrap(der.OBJECT_IDENTIFIER, _PBKDF2), settings)
+    cipher = _sequence(der.wrap(der.OBJECT_IDENTIFIER, _AES_256_CBC), der.wrap(der.OCTET_STRING, iv))
+    algorithm = _sequence(der.wrap(der.OBJECT_IDENTIFIER, _PBES2), _sequence(derivation, cipher))
+    body = _sequence(algorithm, der.wrap(der.OCTET_STRING, _encrypt(key, iv, _to_pkcs8(private))))
+    text = base64.b64encode(body).decode()
+    headers = [f"{name}: {value}" for name, value in (("gun", labels.gun), ("role", labels.role)) if value]
+    lines = [*headers, ""] if headers else []
+    lines += [text[start : start + 64] for start in range(0, len(text), 64)]
+    return "\n".join(
+        ["-----BEGIN ENCRYPTED PRIVATE KEY-----", *lines, "-----END ENCRYPTED PRIVATE KEY-----", ""]
+    ).encode()
 
 
 def canonical_id(public: PublicKeyTypes) -> str:
@@ -206,6 +243,25 @@ def _from_pkcs8(body: bytes) -> PrivateKeyTypes:
     return load_der_private_key(value if kind == _RSA else body, None)
 
 
+def _to_pkcs8(private: PrivateKeyTypes) -> bytes:
+    """PrivateKeyInfo (RFC 5208, 5); for ECDSA with notary's version 1, and the curve in both of its places."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    if isinstance(private, rsa.RSAPrivateKey):
+        return private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise UsageError(f"{type(private).__name__} is no key for docker: expected ECDSA or RSA")
+    curve = next(bytes.fromhex(digits) for digits, name in _CURVES.items() if name.lower() == private.curve.name)
+    algorithm = _sequence(der.wrap(der.OBJECT_IDENTIFIER, _EC), der.wrap(der.OBJECT_IDENTIFIER, curve))
+    value = private.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return _sequence(der.wrap(der.INTEGER, b"\1"), algorithm, der.wrap(der.OCTET_STRING, value))
+
+
+def _sequence(*parts: bytes) -> bytes:
+    return der.wrap(der.SEQUENCE, b"".join(parts))
+
+
 def _from_sec1(value: bytes, algorithm: bytes) -> PrivateKeyTypes:
     """ECPrivateKey (RFC 5915, 3); the curve stands in the algorithm (RFC 5480, 2.1.1)."""
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -257,3 +313,12 @@ def _decrypt(key: bytes, iv: bytes, sealed: bytes) -> bytes:
     decryptor = Cipher(algorithms.AES256(key), modes.CBC(iv)).decryptor()
     unpadder = PKCS7(8 * _BLOCK_BYTES).unpadder()
     return unpadder.update(decryptor.update(sealed) + decryptor.finalize()) + unpadder.finalize()
+
+
+def _encrypt(key: bytes, iv: bytes, content: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
+    padder = PKCS7(8 * _BLOCK_BYTES).padder()
+    encryptor = Cipher(algorithms.AES256(key), modes.CBC(iv)).encryptor()
+    return encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()

@@ -9,7 +9,7 @@ from trust.errors import DocksealError, KeyUnavailableError, UnsignedError, Usag
 from trust.keys.ids import check_not_example, public_key_of
 from trust.notary import certificates
 from trust.notary.codec import encode, message_of
-from trust.notary.keys import canonical_id
+from trust.notary.keys import Labels, canonical_id, write_private
 from trust.notary.model import File, P, Role, Signature
 from trust.notary.publickeys import PublicKey, raw_signature
 
@@ -113,6 +113,18 @@ class NotarySigning:
         leaf = made.certificate()
         leaf.verify_directly_issued_by(leaf)
         return made
+
+    def exported(self, key: PublicKey, labels: Labels) -> bytes | None:
+        """A key's file as docker and notary write it; None where the key is not here.
+
+        Raises:
+            UsageError: a kind of key that docker does not know, or one that is not in a file.
+            KeyUnavailableError: a passphrase is wrong or too short, or the file is damaged.
+        """
+        stored = self.find(key)
+        if stored is None:
+            return None
+        return self._keys.export_with(stored, lambda private, secret: write_private(private, secret, labels))
 
     def _signature(self, key: PublicKey, stored: StoredKey, message: bytes) -> Signature:
         """Sign, and check that every client would take it: some schemes of ours are none of notary's."""
