@@ -350,8 +350,9 @@ def _change(store: Store, machine: Machine, tag: str | None, prune: Notary | Non
             put[name] = Meta(int(target.length), {"sha256": bytes.fromhex(str(target.hashes["sha256"]))})
     if tag is not None and not put:
         raise UnsignedError(f"the tag {tag!r} is not signed here", hint=f"dockseal sign {store.name}:{tag}")
-    there = () if prune is None else {name for item in prune.read().targets.values() for name in item.payload.targets}
-    return Change(put, frozenset(there) - set(put))
+    there = None if prune is None else prune.read_to_write()
+    files = () if there is None else there.targets.values()
+    return Change(put, frozenset(name for item in files for name in item.payload.targets) - set(put))
 
 
 def _check_registry(name: str, digest: Digest, there: Digest | None) -> None:
@@ -367,7 +368,11 @@ def _check_registry(name: str, digest: Digest, there: Digest | None) -> None:
 def _load_keys(desk: Desk, files: tuple[Path, ...]) -> list[str]:
     from trust.loadkeys import load_key
 
-    return [load_key(desk.keys, path.read_bytes(), path.name).key.label for path in files]
+    loaded = []
+    for path in files:
+        terminal.note(f"Loading {path}")  # whose passphrase is asked for, or wrong
+        loaded.append(load_key(desk.keys, path.read_bytes(), path.name).key.label)
+    return loaded
 
 
 def _take_over(desk: Desk, store: Store, writer_machine: Machine, plan: Takeover) -> TakenOver:

@@ -121,7 +121,7 @@ class Notary:
 
         return Publisher(
             self._server(),
-            self._read_to_write,
+            self.read_to_write,
             self.signing,
             gun=self.gun,
             targets_label=label_for(self.gun, "notary"),
@@ -146,7 +146,7 @@ class Notary:
             )
         return Server(self._desk.transports[self.url.text], self.url, self.gun)
 
-    def _read_to_write(self) -> Repository | None:
+    def read_to_write(self) -> Repository | None:
         """For a publisher, who signs anew what has expired; None where there is nothing."""
         from trust.notary.reader import read
 

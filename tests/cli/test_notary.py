@@ -362,7 +362,8 @@ def test_a_wrong_passphrase_takes_nothing_over(
     folder = docker_folder(tmp_path / "trust", double, name, "root")
     path = next((folder / "private").glob("*.key"))
     path.write_text(path.read_text().replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"))
-    dockseal("notary", "import", *at, FIRST_USE, "--keys", folder, "-y", name, code=4)
+    refused = dockseal("notary", "import", *at, FIRST_USE, "--keys", folder, "-y", name, code=4)
+    assert f"Loading {path}" in refused.err
     dockseal("verify", f"{name}:v1", code=10)
 
 
@@ -409,6 +410,15 @@ def test_publish_prune_withdraws_what_is_not_signed_here(pushed: str, double: No
     assert f"Withdrawn {pushed}:v1 at {double.url}" in dockseal("notary", "publish", *at, "--prune", pushed).out
     tags = dockseal("notary", "inspect", *at, "-o", "json", pushed).json["tags"]
     assert [item["tag"] for item in tags] == ["v2"]
+
+
+def test_publish_prune_begins_a_repository_too(
+    name: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path
+) -> None:
+    dockseal("build", "-t", f"{name}:v1", rootfs)
+    dockseal("push", f"{name}:v1")
+    done = dockseal("notary", "publish", "--server", double.url, "--prune", "-o", "json", name).json
+    assert (done["initialised"], done["signed"], done["withdrawn"]) == (True, ["v1"], [])
 
 
 def test_a_server_that_is_away_is_noticed_before_anything_is_sent(
