@@ -431,6 +431,20 @@ def test_a_server_that_is_away_is_noticed_before_anything_is_sent(
     dockseal("verify", f"{name}:v1", code=10)
 
 
+def test_what_docker_knows_is_not_begun_anew_where_the_server_has_lost_it(
+    name: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path, home: Path
+) -> None:
+    """Docker's readers would refuse another root."""
+    folder = home / ".docker" / "trust" / "tuf" / name / "metadata"
+    folder.mkdir(parents=True)
+    (folder / "root.json").write_bytes(Repo(gun=name).build().files[ROOT])
+    dockseal("build", "-t", f"{name}:v1", rootfs)
+    refused = dockseal("push", "--also-notary", double.url, f"{name}:v1", code=14)
+    assert "knows a root of it" in refused.err
+    assert double.files == {}
+    dockseal("verify", f"{name}:v1", code=10)
+
+
 def test_a_server_that_goes_away_in_between(
     pushed: str, double: NotaryDouble, dockseal: Dockseal, rootfs: Path
 ) -> None:

@@ -453,6 +453,8 @@ def test_nothing_is_there() -> None:
         read(Files({}))
     with pytest.raises(RollbackError):
         read(Files({}), seen=seen(Repo().build()))
+    with pytest.raises(RollbackError):
+        read(Files({}), seen=Seen(seen(Repo().build()).root))
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,8 @@ def check_not_older(repository: Repository, seen: Mapping[str, int]) -> None:
         if versions.get(role, 0) < known:
             raise RollbackError(
                 f"{role} is at version {versions.get(role, 'none')} there: this machine has seen version {known}",
-                hint="the server, or somebody on the way, serves old data",
+                hint="the server, or somebody on the way, serves old data; if a delegation was removed and added "
+                "again, remove what is known of it in DOCKSEAL_HOME/cache/notary",
             )
 
 

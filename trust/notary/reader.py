@@ -63,7 +63,7 @@ def read(source: Source, gun: str, seen: Seen | None, accepts: Accepts, now: dat
         gun: its name.
         seen: what is known; its root is where trust starts.
         accepts: asked about the root where nothing is known.
-        now: UTC; None looks past expiry, which only a takeover from a folder may ask for.
+        now: UTC; None looks past expiry: for a takeover from a folder, and for publishers, who sign anew.
 
     Raises:
         UnsignedError: there is no trust data.
@@ -104,9 +104,11 @@ def _read(  # noqa: PLR0917 - what read() was asked, and the root
 
 def nothing_there(source: Source, gun: str, seen: Seen | None) -> UnsignedError | RollbackError:
     """The verdict where a source has no root."""
-    if seen is not None and seen.versions:
+    if seen is not None:
         return RollbackError(
-            f"{source.name} holds no trust data of {gun} any more: it did when this machine last looked"
+            f"{source.name} holds no trust data of {gun} any more: this machine knows a root of it",
+            hint="if it was removed there on purpose, remove what is known of it: in DOCKSEAL_HOME/cache/notary, and "
+            f"docker's in ~/.docker/trust/tuf/{gun}",
         )
     return UnsignedError(
         f"{source.name} holds no trust data of {gun}", hint="`dockseal notary publish NAME` begins a repository there"
