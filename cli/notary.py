@@ -200,7 +200,8 @@ def import_(
     writer = desk.writer(store, desk.machine(TrustOptions()))
     wanted = {key.canonical_id for _, key in repository.signing_keys() if notary.signing.find(key) is None}
     files = () if keys is None else tuple(key_files(keys, wanted))
-    plan = plan_takeover(repository, store, writer, notary.signing, desk.now)
+    coming = {path.name[:64] for path in files}  # files are called after their keys
+    plan = plan_takeover(repository, store, writer, notary.signing, desk.now, coming=coming)
     text = output is options.Output.TEXT
     if text:
         notaryshow.say_takeover(plan, files, str(folder or notary.url.text))

@@ -117,7 +117,8 @@ def say_takeover(plan: Takeover, files: tuple[Path, ...], source: str) -> None:
     """What a takeover would keep, and what not."""
     terminal.say(f"{plan.notary.gun} from {source}")
     say_root(plan.notary)
-    terminal.say(f"  {_kept('root key', plan.root_here)}; {_kept('targets key', plan.targets_here)}")
+    if plan.begins:
+        terminal.say(f"  {_kept('root key', plan.root_here)}; {_kept('targets key', plan.targets_here)}")
     for path in files:
         terminal.say(f"  loads        {path}")
     terminal.say("")

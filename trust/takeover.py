@@ -23,7 +23,7 @@ from trust.tuf.edits import ALL_TAGS, NewSigner
 from trust.tuf.roles import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Key
@@ -65,8 +65,12 @@ class SignerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """What would be taken over; ``root_here`` and ``targets_here`` are labels of keys that go on signing."""
+    """What would be taken over; ``root_here`` and ``targets_here`` are labels of keys that go on signing.
 
+    ``begins``: there is no trust data here yet.
+    """
+
+    begins: bool
     notary: Repository
     tags: tuple[TagPlan, ...]
     signers: tuple[SignerPlan, ...]
@@ -95,7 +99,15 @@ class TakenOver:
     initialised: bool
 
 
-def plan_takeover(notary: Repository, store: Store, writer: Writer, signing: NotarySigning, now: datetime) -> Takeover:
+def plan_takeover(
+    notary: Repository,
+    store: Store,
+    writer: Writer,
+    signing: NotarySigning,
+    now: datetime,
+    *,
+    coming: Collection[str] = (),
+) -> Takeover:
     """Compare what is signed there with what the registry has and what is signed here.
 
     Args:
@@ -104,6 +116,7 @@ def plan_takeover(notary: Repository, store: Store, writer: Writer, signing: Not
         writer: of its trust state; there may be none yet.
         signing: finds the private keys that are here.
         now: UTC, when the tags are signed anew.
+        coming: ids (canonical) of keys that will be loaded before it is carried out.
 
     Raises:
         DocksealError: the registry, or the trust data that is there, cannot be read or is not to be trusted.
@@ -113,16 +126,19 @@ def plan_takeover(notary: Repository, store: Store, writer: Writer, signing: Not
     keys = {**payload.keys, **notary.keys}
 
     def here(role: Role) -> tuple[str, ...]:
-        return tuple(stored.label for _, stored in signing.held(role, keys))
+        held = {key.canonical_id: stored.label for key, stored in signing.held(role, keys)}
+        ids = [keys[key_id].canonical_id for key_id in role.key_ids if key_id in keys]
+        return tuple(held.get(name, f"{name[:7]}, to be loaded") for name in ids if name in held or name in coming)
 
     signers: list[SignerPlan] = []
     for item in notary.delegations.values():
         if item.name != RELEASES:
-            plan = _signer_plan(item, keys, base, writer, key_here=signing.can_sign(item.role, keys))
+            plan = _signer_plan(item, keys, base, writer, key_here=len(here(item.role)) >= item.role.threshold)
             if plan.signer is not None and any(plan.signer.name == other.name for other in _new(signers)):
                 plan = SignerPlan(item.name, None, f"another delegation is called {plan.signer.name} here")
             signers.append(plan)
     return Takeover(
+        base is None,
         notary,
         tuple(_tag_plan(notary, found, store, base, now) for found in notary.tags()),
         tuple(signers),

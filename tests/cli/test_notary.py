@@ -199,6 +199,9 @@ def test_import_with_all_keys(
     shown = dockseal(*run, "--dry-run", name)
     assert "will be signed here" in shown.out
     assert "stranger" not in shown.out
+    root, targets = (canonical_id(key(label).public_key())[:7] for label in ("root", "targets"))
+    assert f"the root key stays ({root}, to be loaded); the targets key stays ({targets}, to be loaded)" in shown.out
+    assert "at once" in shown.out
     dockseal("verify", f"{name}:v1", code=10)
     done = dockseal(*run, "-y", name)
     assert "Took over 2 tag(s) and 1 signer(s)" in done.out
@@ -208,7 +211,9 @@ def test_import_with_all_keys(
         assert dockseal("verify", "-o", "json", f"{name}:{tag}").json["signers"] == [signer]
     labels = {item["label"].split("-")[0] for item in dockseal("key", "list", "-o", "json").json}
     assert {"root", "targets", "alice"} <= labels
-    assert "Nothing to do" in dockseal(*run, "-y", name).out
+    nothing = dockseal(*run, "-y", name).out
+    assert "Nothing to do" in nothing
+    assert "root key stays" not in nothing
     again = dockseal(*run, "-o", "json", name).json
     assert again["result"] == "unchanged"
     assert {item["reason"] for item in again["tags"]} == {"signed here already"}
