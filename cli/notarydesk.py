@@ -172,13 +172,14 @@ class Notary:
 
     def _seen(self) -> Seen | None:
         """Where trust starts: a root that was named, else one that dockseal or docker has trusted here before."""
-        from trust.notary.chain import read_root
+        from trust.notary.chain import read_root, same_line
         from trust.notary.reader import Seen
         from trust.notary.sources import cached_root
 
         seen, named = self._memory.seen(), self._named_root()
         if named is not None:
-            return Seen(named.root, {} if seen is None else seen.versions)
+            ours = seen is not None and same_line(named.root.payload, seen.root.payload)
+            return Seen(named.root, seen.versions if seen is not None and ours else {})
         if seen is not None:
             return seen
         cached = cached_root((docker_folder() / "trust", Path("~/.notary").expanduser()), self.gun)

@@ -94,6 +94,31 @@ def test_verify_with_a_root_that_is_named(
     dockseal("notary", "verify", *at, "--root", tmp_path / "none.json", f"{name}:v1", code=2)
 
 
+def test_a_repository_that_was_begun_anew_needs_its_new_root(
+    name: str, images: dict[str, Meta], double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    at = ("--server", double.url)
+    serve(double, repo_of(name, images))
+    dockseal("notary", "verify", *at, FIRST_USE, f"{name}:v1")
+    anew = repo_of(name, images, root_key="anew", version=1)
+    serve(double, anew)
+    (tmp_path / "new.json").write_bytes(double.files[name][ROOT])
+    dockseal("notary", "verify", *at, f"{name}:v1", code=15)
+    dockseal("notary", "verify", *at, "--root", tmp_path / "new.json", f"{name}:v1")
+    dockseal("notary", "verify", *at, f"{name}:v1")
+
+
+def test_an_old_root_that_is_named_does_not_forget_what_was_seen(
+    name: str, images: dict[str, Meta], double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    at = ("--server", double.url)
+    serve(double, repo_of(name, images))
+    (tmp_path / "root.json").write_bytes(double.files[name][ROOT])
+    dockseal("notary", "verify", *at, FIRST_USE, f"{name}:v1")
+    serve(double, repo_of(name, images, version=2))
+    dockseal("notary", "verify", *at, "--root", tmp_path / "root.json", f"{name}:v1", code=14)
+
+
 def test_verify_compares_with_the_registry(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
     dockseal("tag", f"{name}:v2", f"{name}:v1")
     dockseal("push", "--disable-content-trust", f"{name}:v1")

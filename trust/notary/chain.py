@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from trust.notary.publickeys import PublicKey
 
+_BEGUN_ANEW = "if the repository was begun anew, ask its owner for the new root, and give it with --root FILE"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -181,7 +183,7 @@ def follow_root(trusted: File[Root], data: bytes) -> File[Root]:
     version = after.payload.version
     if version == before.version:
         if after.message != trusted.message:
-            raise TamperedError(f"root {version} is another one than the trusted root {version}")
+            raise TamperedError(f"root {version} is another one than the trusted root {version}", hint=_BEGUN_ANEW)
         check_signed(after, before.roles[ROOT], before.keys, what)
         return after  # it may have been signed again, and the snapshot lists those bytes
     if version < before.version:
@@ -193,10 +195,22 @@ def follow_root(trusted: File[Root], data: bytes) -> File[Root]:
     except TamperedError as error:
         raise UntrustedRootError(
             f"root {version} is not signed by the keys of the trusted root {before.version}",
-            hint="if the repository was begun anew, ask its owner for the new root, and give it with --root FILE",
+            hint=_BEGUN_ANEW,
         ) from error
     check_signed(after, after.payload.roles[ROOT], after.payload.keys, what)
     return after
+
+
+def same_line(one: Root, other: Root) -> bool:
+    """Whether one of two roots may descend from the other: replaced root certificates stay among the keys."""
+
+    def owners(root: Root) -> set[str]:
+        return {root.keys[key_id].canonical_id for key_id in root.roles[ROOT].key_ids if key_id in root.keys}
+
+    def known(root: Root) -> set[str]:
+        return {key.canonical_id for key in root.keys.values()}
+
+    return bool(owners(one) & known(other)) or bool(owners(other) & known(one))
 
 
 def check_root(root: File[Root], gun: str, now: datetime | None) -> None:

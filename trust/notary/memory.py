@@ -11,7 +11,7 @@ from trust import strictjson
 from trust.digest import Digest
 from trust.errors import DocksealError, UsageError
 from trust.files import locked, write_atomically
-from trust.notary.chain import read_root
+from trust.notary.chain import read_root, same_line
 from trust.notary.reader import Seen
 
 if TYPE_CHECKING:
@@ -55,9 +55,15 @@ class Memory:
             ) from error
 
     def keep(self, repository: Repository) -> None:
-        """Remember a repository that has verified; what is remembered never falls."""
+        """Remember a repository that has verified; what is remembered never falls.
+
+        What was known of another one, from whose root this one's does not descend, is forgotten: it was begun anew,
+        and somebody has named the new root.
+        """
         with locked(self._path.with_suffix(".lock")):
             before = self.seen()
+            if before is not None and not same_line(before.root.payload, repository.root.payload):
+                before = None
             root, versions = repository.root, dict(repository.versions)
             for role, known in before.versions.items() if before is not None else ():
                 if role in versions or role in repository.delegations:
