@@ -203,14 +203,7 @@ def follow_root(trusted: File[Root], data: bytes) -> File[Root]:
 
 def same_line(one: Root, other: Root) -> bool:
     """Whether one of two roots may descend from the other: replaced root certificates stay among the keys."""
-
-    def owners(root: Root) -> set[str]:
-        return {root.keys[key_id].canonical_id for key_id in root.roles[ROOT].key_ids if key_id in root.keys}
-
-    def known(root: Root) -> set[str]:
-        return {key.canonical_id for key in root.keys.values()}
-
-    return bool(owners(one) & known(other)) or bool(owners(other) & known(one))
+    return any(set(newer.keys).intersection(older.roles[ROOT].key_ids) for newer, older in ((one, other), (other, one)))
 
 
 def check_root(root: File[Root], gun: str, now: datetime | None) -> None:
