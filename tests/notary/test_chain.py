@@ -364,6 +364,13 @@ def test_another_root_of_the_same_version_is_refused() -> None:
     assert "another one than the trusted root 1" in caught.value.message
 
 
+def test_the_same_root_without_its_signature_is_refused() -> None:
+    trusted = chain.read_root(Repo().build().files[ROOT])
+    assert chain.follow_root(trusted, trusted.raw) == trusted
+    with pytest.raises(TamperedError):
+        chain.follow_root(trusted, Repo(signers={ROOT: ()}).build().files[ROOT])
+
+
 def test_an_old_root_is_a_rollback() -> None:
     first = Repo().build()
     with pytest.raises(RollbackError):
