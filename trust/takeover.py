@@ -15,7 +15,7 @@ from trust.digest import Digest
 from trust.errors import MissingError, UnsignedError, UsageError
 from trust.keys.formats import tuf_key
 from trust.notary.model import RELEASES, TARGETS, parent_of
-from trust.oci.reference import check_image_tag
+from trust.oci.reference import check_new_tag
 from trust.repo import Roles, lay_foundation
 from trust.team import carry_out, check_signer_name, plan_signer
 from trust.tuf.draft import Change
@@ -230,7 +230,7 @@ def _target(found: Found, digest: Digest, store: Store, base: Verified | None, n
     Raises:
         UsageError, MissingError, UnsignedError: it cannot be kept.
     """
-    check_image_tag(found.tag)
+    check_new_tag(found.tag)
     signed = None if base is None else base.lookup(found.tag)
     if signed is not None:
         if signed.hashes.get("sha256") == digest.hex:

@@ -325,7 +325,8 @@ def test_import_leaves_out_what_cannot_be_kept(
     gone = Meta(9, {"sha256": bytes(32)})
     wrong_size = Meta(images["v1"].length + 1, images["v1"].hashes)
     releases = {"v1": images["v1"], "gone": gone, "size": wrong_size, "bad tag": images["v1"], "_trust": images["v1"]}
-    serve(double, repo_of(name, images, releases=releases, paths=("v", "gone", "size", "bad", "_")))
+    releases[f"sha256-{'0' * 64}"] = images["v1"]
+    serve(double, repo_of(name, images, releases=releases, paths=("v", "gone", "size", "bad", "_", "sha")))
     result = dockseal("notary", "import", "--server", double.url, "--dry-run", "-o", "json", name).json
     reasons = {item["tag"]: item["reason"] for item in result["tags"]}
     assert reasons["v1"] is None
@@ -333,7 +334,8 @@ def test_import_leaves_out_what_cannot_be_kept(
     assert f"{images['v1'].length + 1} are signed" in reasons["size"]
     assert "bad tag" in reasons["bad tag"]
     assert "_trust" in reasons["_trust"]
-    assert result["signers"][0]["tags"] == ["v*", "gone*", "size*", "bad*", "_*"]
+    assert reasons[f"sha256-{'0' * 64}"] is not None
+    assert result["signers"][0]["tags"] == ["v*", "gone*", "size*", "bad*", "_*", "sha*"]
 
 
 def test_import_does_not_overwrite_what_was_signed_here_since(

@@ -358,6 +358,17 @@ def test_a_root_that_its_own_key_has_not_signed_is_refused() -> None:
         read(rotated(first, signers=((certificate("root"), key("root")),)), seen=seen(first))
 
 
+def test_a_root_in_between_that_its_own_key_has_not_signed_is_refused() -> None:
+    first = Repo().build()
+    second = rotated(first, signers=((certificate("root"), key("root")),))
+    third = Repo(root_version=3, root_key="root2", version=5).build()
+    third.roots = {**second.roots, **third.roots}
+    with pytest.raises(TamperedError):
+        read(third, seen=seen(first))
+    third.roots[2] = rotated(first).files[ROOT]
+    assert read(third, seen=seen(first)).root.payload.version == 3
+
+
 def test_another_root_of_the_same_version_is_refused() -> None:
     with pytest.raises(TamperedError) as caught:
         read(Repo(root_key="root2").build(), seen=seen(Repo().build()))
