@@ -165,6 +165,10 @@ def import_(
     allow_expired: Annotated[
         bool, typer.Option("--allow-expired", help="With --from: take trust data that has expired.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Take tags over that mean something else here, where the registry agrees."),
+    ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     output: options.OutputOption = options.Output.TEXT,
@@ -201,7 +205,7 @@ def import_(
     wanted = {key.canonical_id for _, key in repository.signing_keys() if notary.signing.find(key) is None}
     files = () if keys is None else tuple(key_files(keys, wanted))
     coming = {path.name[:64] for path in files}  # files are called after their keys
-    plan = plan_takeover(repository, store, writer, notary.signing, desk.now, coming=coming)
+    plan = plan_takeover(repository, store, writer, notary.signing, desk.now, coming=coming, update=update)
     text = output is options.Output.TEXT
     if text:
         notaryshow.say_takeover(plan, files, str(folder or notary.url.text))
@@ -218,7 +222,7 @@ def import_(
     loaded = _load_keys(desk, files)
     done = None
     if plan.changes:
-        plan = plan_takeover(repository, store, writer, notary.signing, desk.now)  # with the keys that are here now
+        plan = plan_takeover(repository, store, writer, notary.signing, desk.now, update=update)  # with the new keys
         done = _take_over(desk, store, writer_machine=desk.machine(TrustOptions()), plan=plan)
     if folder is None:
         notary.remember(repository)

@@ -2,13 +2,14 @@
 
 Kept are the tags whose image the registry still has, signers with their public keys and the prefixes that they may
 sign, and (where their private halves are here) root and targets keys. A takeover can be run again: what is there
-already is left alone, and a tag that means something newer here stays as it is.
+already is left alone, and a tag that means something else here stays as it is, unless it is asked for.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from trust.digest import Digest
@@ -20,7 +21,7 @@ from trust.repo import Roles, lay_foundation
 from trust.team import carry_out, check_signer_name, plan_signer
 from trust.tuf.draft import Change
 from trust.tuf.edits import ALL_TAGS, NewSigner
-from trust.tuf.roles import Target
+from trust.tuf.roles import Target, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -107,6 +108,7 @@ def plan_takeover(
     now: datetime,
     *,
     coming: Collection[str] = (),
+    update: bool = False,
 ) -> Takeover:
     """Compare what is signed there with what the registry has and what is signed here.
 
@@ -117,6 +119,7 @@ def plan_takeover(
         signing: finds the private keys that are here.
         now: UTC, when the tags are signed anew.
         coming: ids (canonical) of keys that will be loaded before it is carried out.
+        update: take what a tag means there where it means something else here, and the registry's tag agrees.
 
     Raises:
         DocksealError: the registry, or the trust data that is there, cannot be read or is not to be trusted.
@@ -140,7 +143,7 @@ def plan_takeover(
     return Takeover(
         base is None,
         notary,
-        tuple(_tag_plan(notary, found, store, base, now) for found in notary.tags()),
+        tuple(_tag_plan(notary, found, store, base, now, update=update) for found in notary.tags()),
         tuple(signers),
         here(payload.roles["root"]),
         here(payload.roles[TARGETS]),
@@ -213,36 +216,47 @@ def patterns_of(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{path}*" for path in paths if not _WILD.search(path) and "/" not in path)
 
 
-def _tag_plan(notary: Repository, found: Found, store: Store, base: Verified | None, now: datetime) -> TagPlan:
+def _tag_plan(
+    notary: Repository, found: Found, store: Store, base: Verified | None, now: datetime, *, update: bool
+) -> TagPlan:
     digest = Digest.from_hex(found.meta.sha256.hex())
     plan = TagPlan(found.tag, digest, found.meta.length, notary.signers_of(found.tag))
     try:
-        target = _target(found, digest, store, base, now)
+        target = _target(found, digest, store, base, now, update=update)
     except (UsageError, MissingError, UnsignedError) as error:
         return TagPlan(plan.tag, digest, plan.size, plan.signers, None, error.message)
     reason = "signed here already" if target is None else None
     return TagPlan(plan.tag, digest, plan.size, plan.signers, target, reason)
 
 
-def _target(found: Found, digest: Digest, store: Store, base: Verified | None, now: datetime) -> Target | None:
+def _target(
+    found: Found, digest: Digest, store: Store, base: Verified | None, now: datetime, *, update: bool
+) -> Target | None:
     """What is to be signed; None where it is signed here already.
 
     Raises:
         UsageError, MissingError, UnsignedError: it cannot be kept.
     """
     check_new_tag(found.tag)
+    moment = now.replace(microsecond=0)
     signed = None if base is None else base.lookup(found.tag)
     if signed is not None:
-        if signed.hashes.get("sha256") == digest.hex:
+        here = Digest.from_hex(str(signed.hashes["sha256"]))
+        if here == digest:
             return None
-        raise UnsignedError(f"signed here to mean another digest: sha256:{str(signed.hashes.get('sha256'))[:12]}…")
+        if store.resolve(found.tag) != digest:
+            raise UnsignedError(f"means {here.short} here, and the registry's tag does not agree with this one")
+        if not update:
+            raise UnsignedError(f"means {here.short} here; --update takes this one, as the registry's tag does")
+        before = parse_rfc3339(str((signed.custom or {}).get("signedAt")))
+        moment = moment if before is None else max(moment, before + timedelta(seconds=1))
     try:
         manifest = store.get_manifest(digest)
     except MissingError as error:
         raise MissingError("the registry does not have its image any more") from error
     if manifest.size != found.meta.length:
         raise MissingError(f"its image has {manifest.size} bytes: {found.meta.length} are signed")
-    return Target(found.tag, digest, manifest.size, manifest.media_type, now.replace(microsecond=0))
+    return Target(found.tag, digest, manifest.size, manifest.media_type, moment)
 
 
 def _signer_plan(
@@ -287,7 +301,7 @@ def _publishing(writer: Writer, signer: NewSigner) -> NewSigner:
 
 
 def _put(writer: Writer, targets: list[tuple[TagPlan, Target]]) -> dict[str, tuple[Target, ...]]:
-    """The tags that are not signed yet, by the roles that sign them.
+    """The tags that are not signed yet, by the roles that sign them: those that sign a tag already go on doing so.
 
     Raises:
         UnsignedError: no key here may sign one of them.
@@ -295,12 +309,14 @@ def _put(writer: Writer, targets: list[tuple[TagPlan, Target]]) -> dict[str, tup
     base = writer.base()
     put: dict[str, tuple[Target, ...]] = {}
     for item, target in targets:
-        if base.lookup(target.tag) is not None:
+        current = base.lookup(target.tag)
+        if current is not None and current.hashes["sha256"] == target.digest.hex:
             continue
         allowed = base.roles_for(target.tag)
         names = [_name_or_none(role) for role in item.signers]
         mine = tuple(name for name in names if name in allowed and writer.signing.can_sign(base.role(name)))
-        for role in mine or writer.roles_for(target.tag, ()):
+        so_far = tuple(name for name in base.signers_of(target.tag) if writer.signing.can_sign(base.role(name)))
+        for role in so_far or mine or writer.roles_for(target.tag, ()):
             put[role] = (*put.get(role, ()), target)
     return put
 

@@ -343,12 +343,40 @@ def test_import_does_not_overwrite_what_was_signed_here_since(
 ) -> None:
     dockseal("tag", f"{name}:v2", f"{name}:v1")
     dockseal("push", f"{name}:v1")
-    done = dockseal("notary", "import", *at, FIRST_USE, "-y", "-o", "json", name).json
+    done = dockseal("notary", "import", *at, FIRST_USE, "--update", "-y", "-o", "json", name).json
     reasons = {item["tag"]: item["reason"] for item in done["tags"]}
-    assert reasons["v1"].startswith("signed here to mean another digest")
+    assert reasons["v1"].endswith("here, and the registry's tag does not agree with this one")
     assert reasons["v2"] is None
     assert dockseal("verify", "-o", "json", f"{name}:v1").json["digest"] == f"sha256:{images['v2'].sha256.hex()}"
     dockseal("verify", f"{name}:v2")
+
+
+@pytest.fixture(params=[(), ("alice",)], ids=["no key", "alice's key"])
+def trust_folder(
+    request: pytest.FixtureRequest, double: NotaryDouble, name: str, images: dict[str, Meta], tmp_path: Path
+) -> Path:
+    serve(double, repo_of(name, images))
+    return docker_folder(tmp_path / "trust", double, name, *request.param)
+
+
+def test_import_again_takes_what_docker_has_pushed_since_where_it_is_asked_for(
+    trust_folder: Path, double: NotaryDouble, name: str, images: dict[str, Meta], dockseal: Dockseal
+) -> None:
+    run = ("notary", "import", "--server", double.url, FIRST_USE, "--keys", trust_folder, "-y", "-o", "json")
+    dockseal(*run, name)
+    signers = dockseal("verify", "-o", "json", f"{name}:v1").json["signers"]
+    dockseal("tag", f"{name}:v2", f"{name}:v1")
+    dockseal("push", "--disable-content-trust", f"{name}:v1")
+    moved = {"releases": {"v1": images["v2"]}, "alice": {"v1": images["v2"]}}
+    serve(double, repo_of(name, images, version=4, **moved))
+    left = dockseal(*run, name).json
+    assert left["result"] == "unchanged"
+    assert "--update takes this one" in left["tags"][0]["reason"]
+    dockseal("verify", f"{name}:v1", code=12)
+    assert dockseal(*run, "--update", name).json["result"] == "imported"
+    now = dockseal("verify", "-o", "json", f"{name}:v1").json
+    assert (now["digest"], now["signers"]) == (f"sha256:{images['v2'].sha256.hex()}", signers)
+    assert dockseal(*run, "--update", name).json["result"] == "unchanged"
 
 
 def test_import_can_be_declined(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:

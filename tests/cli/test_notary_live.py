@@ -169,7 +169,7 @@ def test_eight_publishers_at_once_all_succeed(
         )
         for tag in tags
     ]
-    said = [each.communicate(timeout=DEADLINE_S * 2)[0] for each in running]
+    said = [each.communicate(timeout=DEADLINE_S * 3)[0] for each in running]
     assert [each.returncode for each in running] == [0] * 8, said
     listed = clients.notary("list", repository)
     assert sorted(line.split()[0] for line in listed.splitlines()[2:]) == tags
