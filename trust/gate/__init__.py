@@ -1,0 +1,1 @@
+"""The release gate: which images a release would run, and whether a policy lets them pass."""

@@ -1,0 +1,68 @@
+"""Where the readers of all kinds of files put what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trust.errors import UsageError
+from trust.gate.found import Found, LeftOut, Place, Problem, Scan
+from trust.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RENDER_HINT = "it is a template: render it first, as in `helm template CHART | dockseal gate -f -`"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Another file that may name images: a problem unless it is one of the inputs.
+
+    Attributes:
+        place: where it is named.
+        paths: where it may be; empty where nobody can tell.
+        message: what needs it.
+    """
+
+    place: Place
+    paths: tuple[Path, ...]
+    message: str
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class Collector:
+    """Grows while files are read; the same finding at the same place counts once."""
+
+    found: dict[Found, None] = field(default_factory=dict)
+    problems: dict[Problem, None] = field(default_factory=dict)
+    left_out: dict[LeftOut, None] = field(default_factory=dict)
+    needs: dict[Need, None] = field(default_factory=dict)
+
+    def image(self, text: str, place: Place, context: str = "") -> None:
+        """Note an image; what no reference can be is a problem."""
+        if "{{" in text:
+            return self.problem(place, f"{text[:200]!r} is no reference yet", RENDER_HINT)
+        try:
+            Reference.parse(text)
+        except UsageError as error:
+            return self.problem(place, error.message, error.hint or "")
+        self.found[Found(text, place, context)] = None
+        return None
+
+    def problem(self, place: Place, message: str, hint: str = "") -> None:
+        """Note what could not be read."""
+        self.problems[Problem(place, message, hint)] = None
+
+    def leave_out(self, place: Place, reason: str) -> None:
+        """Note what yields no image on purpose."""
+        self.left_out[LeftOut(place, reason)] = None
+
+    def need(self, place: Place, paths: tuple[Path, ...], message: str, hint: str = "") -> None:
+        """Note a file that must be among the inputs."""
+        self.needs[Need(place, paths, message, hint)] = None
+
+    def result(self) -> Scan:
+        """What was found, without the needs, which the caller has met or turned into problems."""
+        return Scan(tuple(self.found), tuple(self.problems), tuple(self.left_out))
