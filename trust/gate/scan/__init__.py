@@ -1,26 +1,23 @@
 """Which images a release would run, by what its files say.
 
-:func:`scan` reads files of any kind and mix; each kind has its reader beside this module, which takes
-text and puts what it finds into a :class:`~trust.gate.scan.collect.Collector`. Only
-:mod:`~trust.gate.scan.files` touches the disk. What a kind is known by, what is read of it and what
-is left out: docs/gate-inputs.md.
+:func:`scan` reads files of any kind and mix. Each kind has its reader beside this module, which takes a
+text or a tree and puts what it finds into a :class:`~trust.gate.scan.collect.Collector`;
+:mod:`~trust.gate.scan.reading` chooses the reader. Only :mod:`~trust.gate.scan.files`, and
+:mod:`~trust.gate.scan.archives` by way of the OCI room, touch the disk. What a kind is known by, what is
+read of it and what is left out: docs/gate-inputs.md.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from trust.errors import UsageError
-from trust.gate.found import Place, Scan
-from trust.gate.scan import files
-from trust.gate.scan.collect import Collector
-from trust.gate.scan.lists import looks_like_list, read_list
 from trust.gate.scan.options import ScanOptions
-from trust.gate.scan.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from trust.gate.found import Scan
 
 __all__ = ["ScanOptions", "scan"]
 
@@ -38,23 +35,13 @@ def scan(
     Returns:
         The images; and, as problems rather than as errors, whatever could not be read or resolved.
     """
-    options = options or ScanOptions()
-    collector = Collector()
+    from trust.gate.scan.reading import Reading  # with the YAML parser and the archive readers
+
+    reading = Reading(options or ScanOptions())
     for path in paths:
         if path == "-":
-            _read("-", stdin or b"", collector)
-            continue
-        try:
-            for candidate in files.candidates(path, options.exclude):
-                _read(candidate.name, files.read(candidate.path), collector)
-        except UsageError as error:
-            collector.problem(Place(str(path)), error.message, error.hint or "")
-    return collector.result()
-
-
-def _read(name: str, data: bytes, collector: Collector) -> None:
-    source = Source.decode(name, data)
-    if looks_like_list(source):
-        read_list(source, collector)
-    else:
-        collector.problem(Place(name), "is of no kind that is known here")
+            reading.read_stdin(stdin or b"")
+        else:
+            reading.read_path(path)
+    reading.finish()
+    return reading.collector.result()

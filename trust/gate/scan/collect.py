@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trust.errors import UsageError
 from trust.gate.found import Found, LeftOut, Place, Problem, Scan
+from trust.gate.scan.tree import Scalar
 from trust.oci.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from trust.gate.scan.tree import Node
 
 RENDER_HINT = "it is a template: render it first, as in `helm template CHART | dockseal gate -f -`"
 
@@ -50,6 +54,41 @@ class Collector:
             return self.problem(place, error.message, error.hint or "")
         self.found[Found(text, place, context)] = None
         return None
+
+    def layout_tag(self, name: str, place: Place) -> None:
+        """Note a tag of an image layout folder, ``oci:FOLDER:TAG``."""
+        self.found[Found(name, place, "tag of the layout")] = None
+
+    def node(
+        self, node: Node | None, context: str, *, expanded: Callable[[str], str] | None = None, hint: str = ""
+    ) -> None:
+        """Note the image that a YAML node names, if any.
+
+        Args:
+            node: where an image may stand; None, null and an empty text name none.
+            context: what the image is for.
+            expanded: puts values in the place of variables, and may raise UsageError.
+            hint: what to do where that fails.
+        """
+        text = self.text(node, context, expanded=expanded, hint=hint)
+        if text and isinstance(node, Scalar):
+            self.image(text, node.place if text == node.value else replace(node.place, span=None), context)
+
+    def text(
+        self, node: Node | None, context: str, *, expanded: Callable[[str], str] | None = None, hint: str = ""
+    ) -> str:
+        """The text of a YAML node with variables resolved; empty for none, and where there is a problem."""
+        if node is None or (isinstance(node, Scalar) and node.is_null):
+            return ""
+        if not isinstance(node, Scalar) or not node.is_string:
+            what = f"the tag {node.tag}" if node.tag else "a list or mapping"
+            self.problem(node.place, f"{context}: expected a text, got {what[:100]}")
+            return ""
+        try:
+            return node.value if expanded is None else expanded(node.value)
+        except UsageError as error:
+            self.problem(replace(node.place, span=None), f"{context}: {error.message}", error.hint or hint)
+            return ""
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
         """Note what could not be read."""

@@ -82,6 +82,17 @@ def candidates(path: Path, exclude: tuple[str, ...] = ()) -> Iterator[Candidate]
                 yield Candidate(str(here / name), here / name, named=False)
 
 
+def head(path: Path, count: int) -> bytes:
+    """The first bytes of a plain file; none of a pipe, which can be read only once, or where that fails."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""  # reading all of it will say why
+
+
 def read(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """All bytes of a file, which may be a pipe.
 

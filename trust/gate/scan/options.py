@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from trust.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -30,3 +35,13 @@ class ScanOptions:
     crd_paths: tuple[str, ...] = ()
     allow_empty: bool = False
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a path that can lead nowhere.
+
+        Raises:
+            UsageError: it has no keys, or an empty one.
+        """
+        for path in self.crd_paths:
+            if not all(path.rpartition(":")[2].split(".")) or path.startswith(":"):
+                raise UsageError(f"invalid path {path[:100]!r}: expected one like spec.image or Kind:spec.image")

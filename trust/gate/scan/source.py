@@ -35,7 +35,9 @@ class Source:
         try:
             text = data[mark:].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"is no UTF-8 text: byte {mark + error.start} is {data[mark + error.start]:#04x}") from error
+            raise UsageError(
+                f"is no UTF-8 text: byte {mark + error.start} is {data[mark + error.start]:#04x}"
+            ) from error
         if "\0" in text:
             raise UsageError("is no text: it holds NUL characters")
         starts = (0, *(match.end() for match in _LINE_END.finditer(text)))

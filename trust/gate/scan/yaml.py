@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
     MappingEndEvent,
     NodeEvent,
@@ -113,7 +114,7 @@ class _Composer:
         elif isinstance(event, SequenceStartEvent):
             sized = self._array(event, level)
         else:
-            sized = self._table(event, level)
+            sized = self._table(cast("CollectionStartEvent", event), level)
         if event.anchor:
             self.anchors[event.anchor] = sized
         return sized
@@ -144,7 +145,7 @@ class _Composer:
         node = Array(self.source, tuple(item.node for item in items), event.start_mark.index, _tag(event))
         return self._sized(node, items, level)
 
-    def _table(self, event: NodeEvent, level: int) -> _Sized:
+    def _table(self, event: CollectionStartEvent, level: int) -> _Sized:
         own: dict[str, _Sized] = {}
         merged: dict[str, Node] = {}
         while not isinstance(key := self._next(), MappingEndEvent):
@@ -174,8 +175,8 @@ class _Composer:
         return _Sized(node, nodes, depth)
 
 
-def _tag(event: NodeEvent) -> str | None:
-    return None if event.ctag is None else str(event.ctag)
+def _tag(event: ScalarEvent | CollectionStartEvent) -> str | None:
+    return event.tag
 
 
 def _merged(node: Node, offset: int) -> dict[str, Node]:

@@ -1,0 +1,40 @@
+"""kustomization.yaml: what it makes of the files it names is known once it is rendered, not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trust.gate.scan.tree import Array, Scalar
+
+if TYPE_CHECKING:
+    from trust.gate.scan.collect import Collector
+    from trust.gate.scan.tree import Table
+
+NAMES = frozenset({"kustomization.yaml", "kustomization.yml", "kustomization"})
+_HINT = "render it: `kustomize build FOLDER | dockseal gate -f -`"
+_RENDERED = {
+    "images": "changes names, tags and digests of images",
+    "helmCharts": "renders charts",
+    "helmChartInflationGenerator": "renders charts",
+    "generators": "generates resources",
+    "transformers": "transforms resources",
+}
+_REMOTE = ("://", "git@", "github.com/")
+
+
+def is_kustomization(document: Table) -> bool:
+    """By its group; Flux has a kind of the same name."""
+    return document.text("kind") in {"Kustomization", "Component"} and document.text("apiVersion").startswith(
+        "kustomize.config.k8s.io/"
+    )
+
+
+def read_kustomization(document: Table, collector: Collector) -> None:
+    """Note what keeps the other files from telling the images that would run."""
+    for key, what in _RENDERED.items():
+        if (node := document.get(key)) is not None and not (isinstance(node, Array) and not node.items):
+            collector.problem(node.place, f"{key} {what}: the files alone do not tell which images run", _HINT)
+    for key in ("resources", "components", "bases"):
+        for item in document.items(key):
+            if isinstance(item, Scalar) and any(mark in item.value for mark in _REMOTE):
+                collector.problem(item.place, f"{key} names {item.value[:200]!r}, which is not on this disk", _HINT)
