@@ -104,4 +104,15 @@ class Collector:
 
     def result(self) -> Scan:
         """What was found, without the needs, which the caller has met or turned into problems."""
-        return Scan(tuple(self.found), tuple(self.problems), tuple(self.left_out))
+        paths: dict[str, int] = {}
+        for item in (*self.found, *self.problems, *self.left_out):
+            paths.setdefault(item.place.path, len(paths))
+
+        def position(item: Found | Problem | LeftOut) -> tuple[int, int, int]:
+            return paths[item.place.path], item.place.line, item.place.column
+
+        return Scan(
+            tuple(sorted(self.found, key=position)),
+            tuple(sorted(self.problems, key=position)),
+            tuple(sorted(self.left_out, key=position)),
+        )

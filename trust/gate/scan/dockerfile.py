@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trust.errors import UsageError
+from trust.gate.scan.collect import RENDER_HINT
 from trust.gate.scan.variables import Dialect, expand
 
 if TYPE_CHECKING:
@@ -92,11 +93,11 @@ def looks_like_dockerfile(source: Source) -> bool:
 def read_dockerfile(source: Source, build_args: Mapping[str, str], collector: Collector) -> None:
     """All images that building it needs."""
     escape = _read_directives(source, collector)
+    found: list[Instruction] = []
     try:
-        found = list(_instructions(source, escape, collector))
+        found.extend(_instructions(source, escape, collector))
     except _OpenHeredocError as error:
         collector.problem(source.place(error.offset), f"the heredoc {error.name[:80]} has no end")
-        return
     names = tuple(_stage_name(item) for item in found if item.word == "FROM")
     build = _Build(source, collector, build_args, escape, names)
     for instruction in found:
@@ -282,7 +283,8 @@ def _read_from(build: _Build, instruction: Instruction) -> None:
     words = instruction.rest.words()
     name = build.names[build.stage]
     if len(words) != 1 and (name is None or not _STAGE_NAME.match(name)):
-        collector.problem(source.place(instruction.offset), "FROM has neither the form IMAGE nor IMAGE AS NAME")
+        hint = RENDER_HINT if "{{" in instruction.rest.value else ""
+        collector.problem(source.place(instruction.offset), "FROM has neither the form IMAGE nor IMAGE AS NAME", hint)
         return
     place = source.place(words[0].offsets[0])
     try:

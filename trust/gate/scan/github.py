@@ -43,8 +43,9 @@ def read_workflow(document: Table, path: Path | None, collector: Collector) -> N
                 _read_container(node, f"job {name} service {service}", collector)
         else:
             collector.text(services, f"job {name} services", expanded=_written_out, hint=_HINT)
-        for user in (job, *job.tables("steps")):
-            _read_uses(user.get("uses"), f"job {name}", path, collector)
+        _read_uses(job.get("uses"), f"job {name}", path, collector)
+        for step in job.tables("steps"):
+            _read_uses(step.get("uses"), f"job {name} step", path, collector)
 
 
 def read_action(document: Table, path: Path | None, collector: Collector) -> None:
@@ -58,7 +59,7 @@ def read_action(document: Table, path: Path | None, collector: Collector) -> Non
     else:
         _read_uses(image, "action", path, collector)
     for step in document.tables("runs", "steps"):
-        _read_uses(step.get("uses"), "action", path, collector)
+        _read_uses(step.get("uses"), "action step", path, collector)
 
 
 def _read_container(node: Node | None, context: str, collector: Collector) -> None:
@@ -80,7 +81,7 @@ def _read_uses(node: Node | None, context: str, path: Path | None, collector: Co
         offset = node.offset + (len(DOCKER) if node.literal else 0)
         image = text[len(DOCKER) :]
         place = node.source.place(offset, image if node.literal else None)
-        collector.image(image, place, f"{context} docker action")
+        collector.image(image, place, context)
     elif text.startswith("./"):
         collector.need(
             node.place, tuple(_local(text, path)), f"{context} uses {text[:200]!r}, which is not among the inputs"

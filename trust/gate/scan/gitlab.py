@@ -94,10 +94,11 @@ class _Reader:
         label = f"template {name}" if name.startswith(".") else f"job {name}"
         for key in ("image", "services"):
             node = own.get(key)
-            if node is None and not name.startswith(".") and "trigger" not in keys:
-                node = self._default(key)
+            if node is not None or name.startswith(".") or "trigger" in keys:
+                self._read(key, node, label, variables)
+            else:
+                self._read(key, self._default(key), "default", variables)
                 self.inherited.add(key)
-            self._read(key, node, label, variables)
 
     def read_defaults(self) -> None:
         variables = _Variables(self.env)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trust.gate.scan.options import ScanOptions
 
 EMPTY_HINT = "leave it out, or allow files without images with --allow-empty"
+_UNKNOWN = "is of no kind that is read here"
 _EXPECTED = (
     "expected a list of images, a Dockerfile, a compose file, Kubernetes manifests, a workflow of GitHub Actions, "
     "or a GitLab CI file"
@@ -99,8 +100,9 @@ class Reading:
             read_dockerfile(source, self.options.build_args, self.collector)
         elif named and looks_like_list(source):
             read_list(source, self.collector)
-        elif named or not base.endswith(".json") or _may_be_manifest(source):
-            self._read_yaml(source, path, named=named)
+        else:
+            if named or not base.endswith(".json") or _may_be_manifest(source):
+                self._read_yaml(source, path, named=named)
             return
         self._check_empty(Place(name), before, named=named)
 
@@ -113,10 +115,10 @@ class Reading:
         before = self._count()
         unknown = [node for node in found if not self._read_document(node, source, path, named=named)]
         if self._count() == before and unknown and len(unknown) == len(found):
-            self._empty(place, f"is of no kind that is read here: {_EXPECTED}", named=named)
+            self._empty(place, _UNKNOWN + (f": {_EXPECTED}" if named else ""), named=named)
         elif unknown:
             for node in unknown:
-                self.collector.leave_out(node.place, "is a document of no kind that is read here")
+                self.collector.leave_out(node.place, _UNKNOWN)
         elif not self._waits(path, source.name):
             self._check_empty(place, before, named=named)
 

@@ -50,7 +50,7 @@ def documents(source: Source) -> tuple[Node, ...] | Problem:
     try:
         return _Composer(source, YAML(typ="safe", pure=True).parse(text)).documents()
     except _RefusedError as error:
-        return Problem(source.place(error.offset), error.message)
+        return Problem(source.place(error.offset), error.message, RENDER_HINT if "{{" in source.text else "")
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return _unreadable(source, mark.index if mark else 0, error.problem or error.context or "")
@@ -160,10 +160,10 @@ class _Composer:
         return self._sized(node, list(own.values()), level, extra=len(own))
 
     def _key(self, event: NodeEvent) -> str:
-        sized = self._node(event, MAX_DEPTH)
-        if not isinstance(sized.node, Scalar):
+        node = None if isinstance(event, CollectionStartEvent) else self._node(event, 1).node
+        if not isinstance(node, Scalar):
             raise _RefusedError(event.start_mark.index, "a key is a list or mapping: expected a text")
-        return sized.node.value
+        return node.value
 
     def _sized(self, node: Array | Table, below: list[_Sized], level: int, extra: int = 0) -> _Sized:
         nodes = 1 + extra + sum(sized.nodes for sized in below)

@@ -1,0 +1,3 @@
+FROM node:22@sha256:281a10c019b1128790759ddb0165cb537a522a02827ee49f6170c50cb814fc1f AS a
+FROM node@sha256:afc26abed7df5ccccf6d1b3bfe0549b8ca37ebe947210acfc6fe3d50d925de3c
+FROM node:latest@sha256:afc26abed7df5ccccf6d1b3bfe0549b8ca37ebe947210acfc6fe3d50d925de3c
