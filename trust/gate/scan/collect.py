@@ -87,16 +87,16 @@ class Collector:
         try:
             return node.value if expanded is None else expanded(node.value)
         except UsageError as error:
-            self.problem(replace(node.place, span=None), f"{context}: {error.message}", error.hint or hint)
+            self.problem(node.place, f"{context}: {error.message}", error.hint or hint)
             return ""
 
     def problem(self, place: Place, message: str, hint: str = "") -> None:
         """Note what could not be read."""
-        self.problems[Problem(place, message, hint)] = None
+        self.problems[Problem(replace(place, span=None), message, hint)] = None
 
     def leave_out(self, place: Place, reason: str) -> None:
         """Note what yields no image on purpose."""
-        self.left_out[LeftOut(place, reason)] = None
+        self.left_out[LeftOut(replace(place, span=None), reason)] = None
 
     def need(self, place: Place, paths: tuple[Path, ...], message: str, hint: str = "") -> None:
         """Note a file that must be among the inputs."""

@@ -18,7 +18,7 @@ from trust.gate.scan.collect import RENDER_HINT
 from trust.gate.scan.variables import Dialect, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trust.gate.found import Place
     from trust.gate.scan.collect import Collector
@@ -46,7 +46,7 @@ class Text:
     """A part of a logical line; ``offsets`` say where each of its characters stands in the file."""
 
     value: str
-    offsets: tuple[int, ...]
+    offsets: Sequence[int]
 
     def __getitem__(self, part: slice) -> Text:
         return Text(self.value[part], self.offsets[part])
@@ -80,8 +80,11 @@ class _Build:
     build_args: Mapping[str, str]
     escape: str
     names: tuple[str | None, ...]
-    args: dict[str, str | None] = field(default_factory=dict)
+    """Of all stages, in small letters; those without one are known by their number."""
+    args: dict[str, str | UsageError] = field(default_factory=dict)
+    """Values, or why there is none: an error only where it is used."""
     stage: int = -1
+    earlier: set[str] = field(default_factory=set)
 
 
 def looks_like_dockerfile(source: Source) -> bool:
@@ -120,7 +123,7 @@ def _lines(source: Source) -> Iterator[Text]:
     """Physical lines without their ends."""
     for match in _LINE.finditer(source.text):
         line = match[1].removesuffix("\r")
-        yield Text(line, tuple(range(match.start(), match.start() + len(line))))
+        yield Text(line, range(match.start(), match.start() + len(line)))
 
 
 def _read_directives(source: Source, collector: Collector) -> str:
@@ -152,8 +155,7 @@ def _instructions(source: Source, escape: str, collector: Collector) -> Iterator
             if not _is_blank(following):
                 part, goes_on = _cut(following, continued)
                 parts.append(part)
-        offsets = tuple(offset for part in parts for offset in part.offsets)
-        line = Text("".join(part.value for part in parts), offsets).strip()
+        line = _joined(parts).strip()
         if not line.value:
             continue
         instruction = _instruction(line)
@@ -164,6 +166,12 @@ def _instructions(source: Source, escape: str, collector: Collector) -> Iterator
         yield instruction
         for name, chomp in _heredocs(instruction, line.value):
             _pass_over(lines, name, instruction.offset, chomp=chomp)
+
+
+def _joined(parts: list[Text]) -> Text:
+    if len(parts) == 1:
+        return parts[0]
+    return Text("".join(part.value for part in parts), [offset for part in parts for offset in part.offsets])
 
 
 def _is_blank(line: Text) -> bool:
@@ -274,8 +282,8 @@ def _read_arg(build: _Build, instruction: Instruction) -> None:
         elif equals:
             try:
                 build.args[name] = _expanded(build, default)
-            except UsageError:
-                build.args[name] = None  # an error only where it is used
+            except UsageError as error:
+                build.args[name] = error
 
 
 def _read_from(build: _Build, instruction: Instruction) -> None:
@@ -291,15 +299,18 @@ def _read_from(build: _Build, instruction: Instruction) -> None:
         image = _expanded(build, words[0].value)
     except UsageError as error:
         collector.problem(place, error.message, _hint(error, build))
-        return
-    if image == SCRATCH or image.lower() in build.names[: build.stage]:
-        return
-    collector.image(image, _place(source, words[0], image), f"stage {name or build.stage}")
+        image = SCRATCH  # nothing to note
+    if image != SCRATCH and image.lower() not in build.earlier:
+        collector.image(image, _place(source, words[0], image), f"stage {name or build.stage}")
+    if name is not None:
+        build.earlier.add(name)
 
 
 def _expanded(build: _Build, text: str) -> str:
     def value_of(name: str) -> str | None:
         known = build.args.get(name)
+        if isinstance(known, UsageError):
+            raise known
         return build.build_args.get(name) if known is None and name in PLATFORM_ARGS else known
 
     return expand(text, value_of, Dialect(quotes=True, escape=build.escape))

@@ -121,7 +121,8 @@ def _is_passed_over(folder: Path, top: Path, exclude: tuple[str, ...]) -> bool:
 
 def _is_excluded(path: Path, top: Path, exclude: tuple[str, ...]) -> bool:
     below = path.relative_to(top).as_posix()
-    return any(fnmatchcase(path.name, pattern) or fnmatchcase(below, pattern.rstrip("/")) for pattern in exclude)
+    wanted = [pattern.rstrip("/") for pattern in exclude]
+    return any(fnmatchcase(path.name, pattern) or fnmatchcase(below, pattern) for pattern in wanted)
 
 
 def _cannot_list(error: OSError) -> None:

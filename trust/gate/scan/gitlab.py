@@ -132,6 +132,8 @@ class _Variables:
     env: Mapping[str, str]
     values: dict[str, str] = field(default_factory=dict)
     varying: set[str] = field(default_factory=set)
+    resolved: dict[str, str] = field(default_factory=dict)
+    """Values with others put in, each once: they may stand in each other many times."""
 
     def take(self, node: Node | None) -> None:
         """A mapping of names to texts, or to mappings with ``value``."""
@@ -162,8 +164,11 @@ class _Variables:
                 raise UsageError(f"the variable {name} is defined by itself")
             if name in self.varying:
                 raise UsageError(f"the variable {name} has several values: rules or a matrix set it")
-            value = self.values.get(name)
-            return self.env.get(name) if value is None else self.expanded(value, (*path, name))
+            if name not in self.values:
+                return self.env.get(name)
+            if name not in self.resolved:
+                self.resolved[name] = self.expanded(self.values[name], (*path, name))
+            return self.resolved[name]
 
         return expand(text, value_of, GITLAB)
 

@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from trust.gate.scan.collect import Collector
     from trust.gate.scan.source import Source
 
+_JSON = re.compile(r"\s*(?:\[\s*[\"\[\]{]|\{)")  # "[" alone may begin an IPv6 address
 _LINE = re.compile(r"[^\r\n]+")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _ONE_WORD = re.compile(r"\s*(?:[^\s:#][^\s#]*[^\s:#]|[^\s:#])?\s*(?:(?:^|\s)#.*)?\Z")
 
 
 def looks_like_list(source: Source) -> bool:
-    """Whether every line is one word, or none, and a comment: no YAML mapping is."""
-    return all(_ONE_WORD.match(line[0]) for line in _LINE.finditer(source.text))
+    """Whether every line is one word, or none, and a comment: no YAML mapping is, and JSON is told by its beginning."""
+    return not _JSON.match(source.text) and all(_ONE_WORD.match(line[0]) for line in _LINE.finditer(source.text))
 
 
 def read_list(source: Source, collector: Collector) -> None:

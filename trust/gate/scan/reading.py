@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ class Reading:
             self._read_project([layer for _, layer in layers], layers[0][0], named=True)
         for need in self.collector.needs:
             if not any(path.resolve() in self.seen for path in need.paths):
-                self.collector.problem(replace(need.place, span=None), need.message, need.hint)
+                self.collector.problem(need.place, need.message, need.hint)
 
     def _read_candidate(self, candidate: files.Candidate) -> None:
         path, name = candidate.path, candidate.name

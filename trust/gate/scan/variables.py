@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_NESTING = 20
+MAX_EXPANDED = 1 << 16
+"""Characters. Values that hold values grow without end otherwise (``ARG A=$A$A``, again and again)."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-+?]")
 
@@ -70,7 +72,8 @@ class _Expansion:
 
     def run(self, stop: str = "", *, quoted: bool = False) -> str:
         """Up to ``stop``, which is left, or to the end."""
-        parts = []
+        parts: list[str] = []
+        size = 0
         while self.at < len(self.text) and (char := self.text[self.at]) != stop:
             self.at += 1
             if char == "$":
@@ -84,6 +87,9 @@ class _Expansion:
                 self._close('"')
             else:
                 parts.append(char)
+            size += len(parts[-1])
+            if size > MAX_EXPANDED:
+                raise UsageError(f"variables expand it to more than {MAX_EXPANDED} characters")
         return "".join(parts)
 
     def _escaped(self, escape: str, *, quoted: bool) -> str:
