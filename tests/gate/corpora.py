@@ -46,7 +46,9 @@ class Case:
         return CORPUS / self.name
 
     def scan(self, folder: Path | None = None) -> Scan:
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
+        lists: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()
+        }
         paths = [(folder or self.folder) / name for name in self.inputs]
         return scan(paths, options=ScanOptions(**lists))
 

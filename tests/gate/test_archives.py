@@ -96,7 +96,7 @@ def test_a_layout_that_is_empty_or_damaged_is_a_problem(tmp_path: Path, data: by
     found = read(layout(tmp_path / "x", data), tmp_path)
     assert found["images"] == []
     assert len(found["problems"]) == 1
-    assert found["problems"][0].startswith(problem.split(" index")[0])
+    assert found["problems"][0].startswith(problem.split(" index", maxsplit=1)[0])
 
 
 @pytest.mark.parametrize("name", ["image.tar", "image.tar.gz", "no-ending"])

@@ -62,6 +62,8 @@ def images(text: str, **build_args: str) -> list[str]:
         ("FROM a\nRUN x \\\\\nFROM b", ["a", "b"]),
         ("FROM a\nRUN x \\  \t\nFROM b", ["a"]),
         ("FROM a\nRUN x \\", ["a"]),
+        ("FROM a\n\\", ["a"]),
+        ("# syntax=s", ["s"]),
         ("# escape=`\nFROM a`\nb\nRUN x \\\nFROM c", ["ab", "c"]),
         ("# Escape = `\n# syntax=s\nFROM a", ["s", "a"]),
         ("# unknown=1\n# syntax=s\nFROM a", ["s", "a"]),
@@ -123,7 +125,7 @@ def test_build_arguments_take_the_place_of_defaults() -> None:
         ("FROM a\nRUN --mount=from=$b x", "2:18 docker puts no variable into RUN --mount: '$b'", "FROM $IMAGE AS NAME"),
         ('FROM a\nRUN --mount="\\"from"=b x', "2:15 --mount cannot be read: unexpected end of data", ""),
         ("FROM a\nRUN <<A\nFROM b", "2:1 the heredoc A has no end", ""),
-        ("# syntax=$X\nFROM a", "1:10 invalid name '$X'", "use '$x'"),
+        ("# syntax=$X\nFROM a", "1:10 invalid name '$X'", "nothing here knows the variable"),
     ],
 )
 def test_what_is_not_known_is_a_problem(text: str, problem: str, hint: str) -> None:

@@ -25,10 +25,58 @@ OPTIONS = ScanOptions(
     build_args={"GO_VERSION": "1"},
     profiles=("*",),
 )
-TOKENS = st.sampled_from(
-    "${ } $ \" ' { [ ] : , - &a *a !!str !x <<: | > \\ \\U \\x % --- ... ? # @ = \0 \r \x85 \u2028 \ufeff "
-    "<<EOF --from= --mount= FROM ARG image: containers: extends: include: !reset services: jobs: on: - uses:".split(" ")
-) | st.sampled_from(["\n", "\t", " ", "\n  ", ": ", "- "])
+SIGNS = [
+    "${",
+    "}",
+    "$",
+    '"',
+    "'",
+    "{",
+    "[",
+    "]",
+    ":",
+    ",",
+    "-",
+    "&a",
+    "*a",
+    "!!str",
+    "!x",
+    "<<:",
+    "|",
+    ">",
+    "\\",
+    "\\U",
+    "\\x",
+    "%",
+    "---",
+    "...",
+    "?",
+    "#",
+    "@",
+    "=",
+    "\x00",
+    "\r",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+]
+WORDS = [
+    "<<EOF",
+    "--from=",
+    "--mount=",
+    "FROM",
+    "ARG",
+    "image:",
+    "containers:",
+    "extends:",
+    "include:",
+    "!reset",
+    "services:",
+    "jobs:",
+    "on:",
+    "uses:",
+]
+TOKENS = st.sampled_from([*SIGNS, *WORDS, "\n", "\t", " ", "\n  ", ": ", "- "])
 
 
 def _read(path: Path, data: bytes, *, named: bool) -> Scan:

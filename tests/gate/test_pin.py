@@ -118,7 +118,8 @@ def manifests(draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
         anchors = 0  # an anchor ends with its document
         lines += [f"  x{number}: {json.dumps(draw(WORDS))}"]
     data = end.join(lines).encode() + draw(st.sampled_from([b"", end.encode()]))
-    return draw(st.sampled_from([b"", MARK])) + data
+    mark: bytes = draw(st.sampled_from([b"", MARK]))
+    return bytes(mark + data)
 
 
 def _loaded(data: bytes) -> list[Any]:

@@ -183,6 +183,12 @@ def test_a_folder_that_cannot_be_listed_is_our_error() -> None:  # root, who may
         files._cannot_list(FileNotFoundError(2, "No such file or directory", "x"))
 
 
+def test_a_folder_that_may_not_be_asked_for_is_a_problem(tmp_path: Path) -> None:
+    assert files.head(tmp_path / ("x" * 5000), 1) == b""
+    found = read(tmp_path, "x" * 5000)
+    assert found["problems"][0].endswith("cannot be read: File name too long")
+
+
 def test_a_pipe_is_read(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, POD.encode())
@@ -258,7 +264,8 @@ def test_a_workflow_needs_its_own_actions_and_workflows(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            ".github/workflows/w.yml": "on: x\njobs: {a: {steps: [{uses: ./act}]}, b: {uses: ./.github/workflows/o.yml}}",
+            ".github/workflows/w.yml": "on: x\njobs:\n  a: {steps: [{uses: ./act}]}\n"
+            "  b: {uses: ./.github/workflows/o.yml}",
             ".github/workflows/o.yml": "on: x\njobs: {a: {container: o}}",
             "act/action.yml": "runs: {using: composite, steps: [{uses: 'docker://a'}, {uses: ./gone}]}",
         },

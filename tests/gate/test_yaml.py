@@ -138,7 +138,7 @@ def test_aliases_may_not_multiply() -> None:
 
 SCALARS = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff\x85\u2028\u2029"), max_size=30).filter(
     lambda text: all(
-        char in "\t\n" or ord(char) >= 32 and char != "\x7f" and not 0x80 <= ord(char) < 0xA0 for char in text
+        char in "\t\n" or (ord(char) >= 32 and char != "\x7f" and not 0x80 <= ord(char) < 0xA0) for char in text
     )
 )
 VALUES = st.recursive(

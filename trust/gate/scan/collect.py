@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RENDER_HINT = "it is a template: render it first, as in `helm template CHART | dockseal gate -f -`"
 
+_VARIABLE_HINT = "nothing here knows the variable: give the file as it is once that is put in (envsubst, oc process, …)"
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -51,7 +53,7 @@ class Collector:
         try:
             Reference.parse(text)
         except UsageError as error:
-            return self.problem(place, error.message, error.hint or "")
+            return self.problem(place, error.message, _VARIABLE_HINT if "$" in text else error.hint or "")
         self.found[Found(text, place, context)] = None
         return None
 
@@ -105,7 +107,8 @@ class Collector:
     def result(self) -> Scan:
         """What was found, without the needs, which the caller has met or turned into problems."""
         paths: dict[str, int] = {}
-        for item in (*self.found, *self.problems, *self.left_out):
+        findings: tuple[Found | Problem | LeftOut, ...] = (*self.found, *self.problems, *self.left_out)
+        for item in findings:
             paths.setdefault(item.place.path, len(paths))
 
         def position(item: Found | Problem | LeftOut) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL_PROFILES = "*"
+MAX_EXTENDED = 20
 DOCKER_IMAGE = "docker-image://"
 _RESET = "!reset"
 _OVERRIDE = "!override"
@@ -52,13 +53,16 @@ class _Service:
             self.gathered = {key: [] for key in _GATHERED}
         self.folder = folder
         for key, node in table.entries.items():
+            if key in _GATHERED and node.tag in {_RESET, _OVERRIDE}:
+                self.gathered[key] = []
             if node.tag == _RESET:
                 self.nodes.pop(key, None)
-            elif not (isinstance(node, Scalar) and node.is_null):
+            elif isinstance(node, Scalar) and node.is_null:
+                continue
+            elif key in _GATHERED:
+                self.gathered[key] = [*self.gathered[key], node]
+            else:
                 self.nodes[key] = node
-            if key in _GATHERED:
-                kept = [] if node.tag in {_RESET, _OVERRIDE} else self.gathered[key]
-                self.gathered[key] = kept if node.tag == _RESET else [*kept, node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class _Reader:
 
     def read_service(self, name: str, service: _Service, services: Mapping[str, _Service]) -> None:
         context = f"service {name}"
-        profiles = {self._text(item, context) for node in service.gathered["profiles"] for item in _items(node)}
+        profiles = {self._text(item, context) for node in service.gathered["profiles"] for item in _items(node)} - {""}
         if profiles and ALL_PROFILES not in self.around.profiles and not profiles & set(self.around.profiles):
             place = service.gathered["profiles"][0].place
             self.collector.leave_out(place, f"{context} is in no active profile, but in {', '.join(sorted(profiles))}")
@@ -148,8 +152,10 @@ class _Reader:
         base = self._text(
             extends.get("service") if isinstance(extends, Table) else extends, f"service {path[0]} extends"
         )
-        if base in path:
-            self.collector.problem(extends.place, f"service {path[0]} extends itself")
+        if base in path or len(path) > MAX_EXTENDED:
+            self.collector.problem(
+                extends.place, f"service {path[0]} extends itself, or {MAX_EXTENDED} others in a row"
+            )
         elif base in services:
             inherited = _Service(dict(services[base].nodes), dict(services[base].gathered), services[base].folder)
             if "image" in service.nodes:

@@ -41,9 +41,9 @@ def read_pipeline(document: Table, env: Mapping[str, str], path: Path | None, co
     reader = _Reader(document, env, collector)
     _read_includes(document, path, collector)
     jobs = {name: node for name, node in document.entries.items() if name not in KEYWORDS and isinstance(node, Table)}
-    for name, job in jobs.items():
+    for name in jobs:
         if not name.startswith("."):
-            reader.read_job(name, reader.with_extended(job, jobs, (name,)))
+            reader.read_job(name, reader.with_extended(jobs, (name,)))
     reader.read_defaults()
     for name in jobs:
         if name.startswith(".") and name not in reader.extended:
@@ -53,7 +53,7 @@ def read_pipeline(document: Table, env: Mapping[str, str], path: Path | None, co
 def _read_template(name: str, jobs: Mapping[str, Table], reader: _Reader) -> None:
     """What other files may extend; that it does not stand on its own is no problem."""
     inner = _Reader(reader.document, reader.env, Collector())
-    inner.read_job(name, inner.with_extended(jobs[name], jobs, (name,)))
+    inner.read_job(name, inner.with_extended(jobs, (name,)))
     for found in inner.collector.found:
         reader.collector.image(found.text, found.place, found.context)
     for problem in inner.collector.problems:
@@ -69,18 +69,26 @@ class _Reader:
     """The keys of ``default`` that a job has taken, with its own variables."""
     extended: set[str] = field(default_factory=set)
     """The jobs and templates that others extend."""
+    complete: dict[str, dict[str, Node]] = field(default_factory=dict)
+    """Jobs with what they extend, each made once: they may extend each other many times."""
 
-    def with_extended(self, job: Table, jobs: Mapping[str, Table], path: tuple[str, ...]) -> dict[str, Node]:
-        """The job's keys, over those of what it extends; mappings are merged (GitLab, "extends")."""
+    def with_extended(self, jobs: Mapping[str, Table], path: tuple[str, ...]) -> dict[str, Node]:
+        """The keys of the last job of ``path`` over those of what it extends, mappings merged (GitLab, "extends")."""
+        name = path[-1]
+        if name not in self.complete:
+            self.complete[name] = self._over_extended(jobs[name], jobs, path)
+        return self.complete[name]
+
+    def _over_extended(self, job: Table, jobs: Mapping[str, Table], path: tuple[str, ...]) -> dict[str, Node]:
         merged: dict[str, Node] = {}
         extends = job.get("extends")
         for item in extends.items if isinstance(extends, Array) else () if extends is None else (extends,):
             base = self.collector.text(item, f"job {path[0]} extends")
             if base in path or len(path) > _MAX_NESTING:
-                self.collector.problem(item.place, f"job {path[0]} extends itself")
+                self.collector.problem(item.place, f"job {path[0]} extends itself, or {_MAX_NESTING} others in a row")
             elif base in jobs:
                 self.extended.add(base)
-                merged = _over(merged, self.with_extended(jobs[base], jobs, (*path, base)))
+                merged = _over(merged, self.with_extended(jobs, (*path, base)))
         return _over(merged, job.entries)
 
     def read_job(self, name: str, keys: Mapping[str, Node]) -> None:

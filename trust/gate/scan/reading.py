@@ -41,7 +41,9 @@ class Reading:
         """A file, or all of a folder."""
         place = Place(str(path))
         before = self._count()
+        is_folder = False
         try:
+            is_folder = path.is_dir()
             for candidate in files.candidates(path, self.options.exclude):
                 if (resolved := candidate.path.resolve()) not in self.seen:
                     self.seen.add(resolved)
@@ -50,7 +52,7 @@ class Reading:
                     return
         except (OSError, UsageError) as error:
             self._fail(place, error)
-        if path.is_dir() and self._count() == before:
+        if is_folder and self._count() == before:
             self._empty(place, "holds no file that names an image", named=True)
 
     def read_stdin(self, data: bytes) -> None:
@@ -62,7 +64,7 @@ class Reading:
         for layers in self.projects.values():
             self._read_project([layer for _, layer in layers], layers[0][0], named=True)
         for need in self.collector.needs:
-            if not any(path.resolve() in self.seen for path in need.paths):
+            if not any(_resolved(path) in self.seen for path in need.paths):
                 self.collector.problem(need.place, need.message, need.hint)
 
     def _read_candidate(self, candidate: files.Candidate) -> None:
@@ -123,24 +125,31 @@ class Reading:
             self._check_empty(place, before, named=named)
 
     def _read_document(self, node: Node, source: Source, path: Path | None, *, named: bool) -> bool:
-        """Whether it is of a kind that is known."""
+        """Whether it is of a kind that is known.
+
+        What a program tolerates beside its own keys decides the order: no file that one program runs may
+        pass here for another's.
+        """
         base = "" if path is None else path.name.lower()
         if isinstance(node, Array):
             return named and self._read_json_list(node)
         if not isinstance(node, Table):
             return False
-        if base in kustomize.NAMES or kustomize.is_kustomization(node):
+        is_resource = kubernetes.is_resource(node)
+        if kustomize.is_kustomization(node) or (base in kustomize.NAMES and not is_resource):
             kustomize.read_kustomization(node, self.collector)
-        elif kubernetes.is_resource(node):
+        elif base.endswith(gitlab.NAME):  # before the others: any word may be the name of a job
+            gitlab.read_pipeline(node, self.options.env, path, self.collector)
+        elif is_resource:
             kubernetes.read_resource(node, self.options.crd_paths, self.collector)
         elif github.is_workflow(node):
             github.read_workflow(node, path, self.collector)
         elif github.is_action(node):
             github.read_action(node, path, self.collector)
-        elif base.endswith(gitlab.NAME) or gitlab.is_pipeline(node):
-            gitlab.read_pipeline(node, self.options.env, path, self.collector)
         elif compose.is_compose(node) or _is_compose_name(base):
             self._take_compose(node, source, path, named=named)
+        elif gitlab.is_pipeline(node):
+            gitlab.read_pipeline(node, self.options.env, path, self.collector)
         else:
             return False
         return True
@@ -203,6 +212,14 @@ class Reading:
     def _fail(self, place: Place, error: OSError | UsageError) -> None:
         message = error.message if isinstance(error, UsageError) else f"cannot be read: {error.strerror or error}"
         self.collector.problem(place, message, (isinstance(error, UsageError) and error.hint) or "")
+
+
+def _resolved(path: Path) -> Path | None:
+    """Where a path leads that a file names; None where it is no path."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL character
+        return None
 
 
 def _is_compose_name(base: str) -> bool:

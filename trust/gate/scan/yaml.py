@@ -126,7 +126,7 @@ class _Composer:
         return sized
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
-        """Its text ends where its mark ends, which is not so of beginnings: tags and anchors count to it."""
+        """With its place: the text ends where the mark ends, while tags and anchors stand at the mark's beginning."""
         quotes = 1 if event.style in {"'", '"'} else 0
         begin = event.end_mark.index - quotes - len(event.value)
         literal = (
@@ -136,7 +136,15 @@ class _Composer:
             and (not quotes or self.source.text[begin - 1] == event.style)
         )
         offset = begin if literal else event.start_mark.index
-        return Scalar(self.source, event.value, offset, literal, event.style is None, _tag(event))
+        value = event.value if literal else self._paired(event)
+        return Scalar(self.source, value, offset, literal, event.style is None, _tag(event))
+
+    def _paired(self, event: ScalarEvent) -> str:
+        r"""JSON escapes what is past U+FFFF as two halves (``"\ud83d\ude00"``); this parser leaves them so."""
+        try:
+            return str(event.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise _RefusedError(event.start_mark.index, "a text holds half a character (a lone surrogate)") from error
 
     def _array(self, event: SequenceStartEvent, level: int) -> _Sized:
         items = []
