@@ -63,6 +63,7 @@ def test_what_no_digest_can_be_written_for_is_told() -> None:
         Found("app:v1", place),
         Found("app:v1", Place("x", 1, 1, (0, 6))),
         Found("app:v1", Place("")),
+        Found("app:v1", Place("save.tar")),
         Found(f"app@{NEW}", place),
     ]
     (problem,) = unwritable(found)

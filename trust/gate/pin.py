@@ -47,7 +47,7 @@ def pinned(data: bytes, digests: Mapping[Span, Digest]) -> bytes:
 
 
 def unwritable(found: Iterable[Found]) -> tuple[Problem, ...]:
-    """A problem for each image that no digest can be written for, since its text is not there as it stands."""
+    """A problem for each image in a text file that no digest can be written for, since it is not there as it stands."""
     return tuple(
         Problem(
             item.place,
@@ -55,7 +55,7 @@ def unwritable(found: Iterable[Found]) -> tuple[Problem, ...]:
             f"pin it at {item.place}",
         )
         for item in found
-        if item.place.span is None and item.place.path and "@" not in item.text
+        if item.place.span is None and item.place.line and "@" not in item.text
     )
 
 

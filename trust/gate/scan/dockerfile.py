@@ -1,74 +1,34 @@
 """Dockerfiles and Containerfiles: what ``FROM``, ``COPY --from``, ``RUN --mount=from=`` and ``# syntax=`` name.
 
-Read as BuildKit reads them (moby/buildkit, frontend/dockerfile): lines joined by the escape
-character, comments and blank lines between them dropped, heredocs passed over. Only ``ARG`` before
-the first ``FROM`` counts in ``FROM``; in ``--from`` and ``from=`` docker puts in no variables at all.
+Only ``ARG`` before the first ``FROM`` counts in ``FROM``; in ``--from`` and ``from=`` docker puts in no variables
+at all (moby/buildkit, frontend/dockerfile/dockerfile2llb).
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trust.errors import UsageError
 from trust.gate.scan.collect import RENDER_HINT
+from trust.gate.scan.dockerlines import SHELL_WORD, Instruction, Text, instruction_of, read_instructions
 from trust.gate.scan.variables import Dialect, expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from trust.gate.found import Place
     from trust.gate.scan.collect import Collector
     from trust.gate.scan.source import Source
 
-KNOWN = {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"}
-KNOWN |= {"ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 PLATFORM_ARGS = frozenset(
     f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT")
 )
 """Set by the builder, without an ``ARG``."""
 SCRATCH = "scratch"
-_LINE = re.compile(r"([^\n]*)(?:\n|\Z)")
-_DIRECTIVE = re.compile(r"(?:#|//)\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S(?:.*\S)?)\s*\Z")
-_WORD = re.compile(r"\S+")
-_SHELL_PART = r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\]"""
-_SHELL_WORD = re.compile(rf"(?:{_SHELL_PART})+")
-_SHELL_LINE = re.compile(rf"(?:\s|{_SHELL_PART})*\\?\Z")
-_HEREDOC = re.compile(r"\d*<<(-?)([^<]*)\Z")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A part of a logical line; ``offsets`` say where each of its characters stands in the file."""
-
-    value: str
-    offsets: Sequence[int]
-
-    def __getitem__(self, part: slice) -> Text:
-        return Text(self.value[part], self.offsets[part])
-
-    def strip(self) -> Text:
-        """Without blanks at its ends."""
-        begin = len(self.value) - len(self.value.lstrip())
-        return self[begin : len(self.value.rstrip())] if self.value.strip() else self[:0]
-
-    def words(self) -> list[Text]:
-        """Split at blanks."""
-        return [self[match.start() : match.end()] for match in _WORD.finditer(self.value)]
-
-
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """One instruction: its word in capitals, ``--flags``, and the rest."""
-
-    word: str
-    offset: int
-    flags: tuple[Text, ...]
-    rest: Text
 
 
 @dataclass(slots=True)
@@ -95,155 +55,11 @@ def looks_like_dockerfile(source: Source) -> bool:
 
 def read_dockerfile(source: Source, build_args: Mapping[str, str], collector: Collector) -> None:
     """All images that building it needs."""
-    escape = _read_directives(source, collector)
-    found: list[Instruction] = []
-    try:
-        found.extend(_instructions(source, escape, collector))
-    except _OpenHeredocError as error:
-        collector.problem(source.place(error.offset), f"the heredoc {error.name[:80]} has no end")
+    found, escape = read_instructions(source, collector)
     names = tuple(_stage_name(item) for item in found if item.word == "FROM")
     build = _Build(source, collector, build_args, escape, names)
     for instruction in found:
         _read_instruction(build, instruction)
-
-
-# Lines
-
-
-class _OpenHeredocError(Exception):
-    """Never leaves this module."""
-
-    def __init__(self, offset: int, name: str) -> None:
-        super().__init__(name)
-        self.offset = offset
-        self.name = name
-
-
-def _lines(source: Source) -> Iterator[Text]:
-    """Physical lines without their ends."""
-    for match in _LINE.finditer(source.text):
-        line = match[1].removesuffix("\r")
-        yield Text(line, range(match.start(), match.start() + len(line)))
-
-
-def _read_directives(source: Source, collector: Collector) -> str:
-    """Note the frontend, which runs; return the escape character (Dockerfile reference, "Parser directives")."""
-    escape = "\\"
-    for number, line in enumerate(_lines(source)):
-        match = _DIRECTIVE.match(line.value)
-        if match is None:
-            if number == 0 and line.value.startswith("#!"):
-                continue
-            break
-        if match[1].lower() == "syntax":
-            image = match[2].split()[0]
-            collector.image(image, source.place(line.offsets[match.start(2)], image), "syntax")
-        elif match[1].lower() == "escape" and match[2] in {"\\", "`"}:
-            escape = match[2]
-    return escape
-
-
-def _instructions(source: Source, escape: str, collector: Collector) -> Iterator[Instruction]:
-    lines = _lines(source)
-    continued = re.compile(rf"(?:^|(?<=[^{re.escape(escape)}])){re.escape(escape)}[ \t]*\Z")
-    for first in lines:
-        if _is_blank(first):
-            continue
-        part, goes_on = _cut(first, continued)
-        parts = [part]
-        while goes_on and (following := next(lines, None)) is not None:
-            if not _is_blank(following):
-                part, goes_on = _cut(following, continued)
-                parts.append(part)
-        line = _joined(parts).strip()
-        if not line.value:
-            continue
-        instruction = _instruction(line)
-        if instruction.word not in KNOWN:
-            collector.problem(
-                source.place(instruction.offset), f"{instruction.word[:80]!r} is no instruction of a Dockerfile"
-            )
-        yield instruction
-        for name, chomp in _heredocs(instruction, line.value):
-            _pass_over(lines, name, instruction.offset, chomp=chomp)
-
-
-def _joined(parts: list[Text]) -> Text:
-    if len(parts) == 1:
-        return parts[0]
-    return Text("".join(part.value for part in parts), [offset for part in parts for offset in part.offsets])
-
-
-def _is_blank(line: Text) -> bool:
-    text = line.value.lstrip()
-    return not text or text.startswith("#")
-
-
-def _cut(line: Text, continued: re.Pattern[str]) -> tuple[Text, bool]:
-    match = continued.search(line.value)
-    return (line, False) if match is None else (line[: match.start()], True)
-
-
-def _instruction(line: Text) -> Instruction:
-    word = line.words()[0]
-    flags, rest = _flags(line[len(word.value) :].strip())
-    return Instruction(word.value.upper(), line.offsets[0], tuple(flags), rest)
-
-
-def _flags(text: Text) -> tuple[list[Text], Text]:
-    """The leading ``--flags``, quotes and escapes taken off, and what follows."""
-    flags = []
-    while text.value.startswith("--"):
-        kept, at, quote = [], 0, ""
-        while at < len(text.value) and (quote or not text.value[at].isspace()):
-            char = text.value[at]
-            if char == "\\" and at + 1 < len(text.value):
-                at += 1
-                kept.append(at)
-            elif quote:
-                quote = "" if char == quote else quote
-                kept.extend([at] if quote else [])
-            elif char in {"'", '"'}:
-                quote = char
-            else:
-                kept.append(at)
-            at += 1
-        flag = Text("".join(text.value[index] for index in kept), tuple(text.offsets[index] for index in kept))
-        text = text[at:].strip()
-        if flag.value == "--":
-            break
-        flags.append(flag)
-    return flags, text
-
-
-def _heredocs(instruction: Instruction, line: str) -> list[tuple[str, bool]]:
-    """Name of each heredoc that the line opens, and whether tabs before its end count for nothing."""
-    if instruction.word == "ONBUILD" and instruction.rest.value:
-        instruction = _instruction(instruction.rest)
-    if instruction.word not in {"ADD", "COPY", "RUN"} or "<<" not in line or _is_json(instruction.rest.value):
-        return []
-    if not _SHELL_LINE.match(line):
-        return []  # a quote is open: BuildKit's word splitting gives up, and sees none
-    matches = (_HEREDOC.match(word) for word in _SHELL_WORD.findall(line))
-    names = ((re.sub(r"['\"\\]", "", match[2]), bool(match[1])) for match in matches if match)
-    return [(name, chomp) for name, chomp in names if name]
-
-
-def _is_json(text: str) -> bool:
-    try:
-        return text.startswith("[") and isinstance(json.loads(text), list)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _pass_over(lines: Iterator[Text], name: str, offset: int, *, chomp: bool) -> None:
-    for line in lines:
-        if (line.value.lstrip("\t") if chomp else line.value) == name:
-            return
-    raise _OpenHeredocError(offset, name)
-
-
-# Instructions
 
 
 def _stage_name(instruction: Instruction) -> str | None:
@@ -267,7 +83,7 @@ def _read_instruction(build: _Build, instruction: Instruction) -> None:
                 if flag.value.startswith("--mount="):
                     _read_mount(build, flag[len("--mount=") :])
         case "ONBUILD" if instruction.rest.value:
-            inner = _instruction(instruction.rest)
+            inner = instruction_of(instruction.rest)
             if inner.word in {"COPY", "RUN"}:
                 _read_instruction(build, inner)
         case _:
@@ -275,7 +91,7 @@ def _read_instruction(build: _Build, instruction: Instruction) -> None:
 
 
 def _read_arg(build: _Build, instruction: Instruction) -> None:
-    for match in _SHELL_WORD.finditer(instruction.rest.value):
+    for match in SHELL_WORD.finditer(instruction.rest.value):
         name, equals, default = match[0].partition("=")
         if name in build.build_args:
             build.args[name] = build.build_args[name]

@@ -8,6 +8,7 @@ that are no text, aliases inside what they name.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -39,12 +40,18 @@ MAX_DEPTH = 100
 MAX_NODES = 1_000_000
 """With every alias counted as a copy of its node, so that whoever walks a tree may enter aliases freely."""
 _MERGE_KEY = "<<"
+_BINARY = "tag:yaml.org,2002:binary"
+_DIFFERENT = re.compile("[\x85\u2028\u2029\ufeff]")
+"""Line ends of YAML 1.1 that are none in YAML 1.2, and a byte order mark past the file's beginning, which some skip."""
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 def documents(source: Source) -> tuple[Node, ...] | Problem:
     """The documents of a file, empty ones left out, or why it cannot be read."""
     text = source.text
+    if (found := _DIFFERENT.search(text)) is not None:
+        message = f"holds the character U+{ord(found[0]):04X}: a line may end or begin there for one program alone"
+        return Problem(source.place(found.start()), message)
     if text.lstrip()[:1] in {"{", "["}:
         text = text.replace("\t", " ")  # JSON's own blank, which this parser refuses; no JSON string may hold one
     try:
@@ -127,6 +134,8 @@ class _Composer:
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
         """With its place: the text ends where the mark ends, while tags and anchors stand at the mark's beginning."""
+        if event.tag == _BINARY:
+            raise _RefusedError(event.start_mark.index, "a text is in base64 (!!binary), which hides what it says")
         quotes = 1 if event.style in {"'", '"'} else 0
         begin = event.end_mark.index - quotes - len(event.value)
         literal = (
@@ -171,6 +180,8 @@ class _Composer:
         node = None if isinstance(event, CollectionStartEvent) else self._node(event, 1).node
         if not isinstance(node, Scalar):
             raise _RefusedError(event.start_mark.index, "a key is a list or mapping: expected a text")
+        if not node.is_string:
+            raise _RefusedError(event.start_mark.index, f"a key has the tag {str(node.tag)[:80]}: expected a text")
         return node.value
 
     def _sized(self, node: Array | Table, below: list[_Sized], level: int, extra: int = 0) -> _Sized:
