@@ -109,6 +109,12 @@ def test_an_archive_of_a_layout_names_what_is_in_it(tmp_path: Path, name: str) -
     }
 
 
+def test_a_compressed_archive_is_unpacked_where_the_caller_says(tmp_path: Path) -> None:
+    path = archive(tmp_path / "image.tar.gz", index_json=index({REF: "acme/app:v1"}))
+    assert len(read(path, tmp_path, spool_dir=tmp_path)["images"]) == 1
+    assert "gone" in read(path, tmp_path, spool_dir=tmp_path / "gone")["problems"][0]
+
+
 def test_a_save_file_names_what_is_in_it(tmp_path: Path) -> None:
     path = archive(tmp_path / "old.tar", manifest_json=saved(["acme/app:v1", "acme/app:v2"], []))
     assert read(path, tmp_path) == {

@@ -76,7 +76,7 @@ def test_what_no_digest_can_be_written_for_is_told() -> None:
 
 
 REFERENCES = st.from_regex(
-    r"[a-z]{1,6}(:[0-9]{4}/[a-z]{1,5}|/[a-z]{1,5})?(:v[0-9]{1,2})?(@sha256:[0-9a-f]{64})?", fullmatch=True
+    r"[a-z]{1,6}(:[1-9][0-9]{3}/[a-z]{1,5}|/[a-z]{1,5})?(:v[0-9]{1,2})?(@sha256:[0-9a-f]{64})?", fullmatch=True
 )
 WORDS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=8)
 MARK = b"\xef\xbb\xbf"

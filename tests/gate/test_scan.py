@@ -115,6 +115,7 @@ def test_a_folder_is_walked_in_order_and_known_names_are_read(tmp_path: Path) ->
             "a/web.dockerfile": "FROM a",
             "a/x.txt": "not-read",
             "a/tsconfig.json": "// not JSON",
+            "a/escaped.json": '{"\\u0061piVersion": "v1", "kind": "Pod", "spec": {"containers": [{"image": "e"}]}}',
             "z.yml": POD,
             ".github/workflows/w.yml": "on: x\njobs: {j: {container: w}}",
             ".git/Dockerfile": "FROM not-read",
@@ -126,6 +127,7 @@ def test_a_folder_is_walked_in_order_and_known_names_are_read(tmp_path: Path) ->
         "images": [
             "z.yml:4:38 nginx:1 (Pod/p container c)",
             ".github/workflows/w.yml:2:23 w (job j)",
+            "a/escaped.json:1:77 e (Pod container)",
             "a/web.dockerfile:1:6 a (stage 0)",
             "b/Dockerfile:1:6 b (stage 0)",
         ],

@@ -46,11 +46,11 @@ def read_layout(path: Path, name: str, collector: Collector) -> None:
     _read_entries(entries, place, f"oci:{name}", collector)
 
 
-def read_archive(path: Path, name: str, collector: Collector) -> None:
+def read_archive(path: Path, name: str, spool_dir: Path, collector: Collector) -> None:
     """The names in an archive."""
     place = Place(name)
     try:
-        archive = Tarball.open(path)
+        archive = Tarball.open(path, spool_dir)
         entries = OciArchive(archive).entries if "index.json" in archive else ()
         images = docker_images(archive) if DOCKER_MANIFEST_FILE in archive or not entries else ()
     except DocksealError as error:

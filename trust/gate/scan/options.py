@@ -10,6 +10,7 @@ from trust.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -27,6 +28,7 @@ class ScanOptions:
         allow_empty: whether a file or folder without an image is none of the problems.
         exclude: files and folders of walked folders to pass over; glob patterns for their name or
             their path below the folder that was named.
+        spool_dir: where a compressed archive is unpacked to; the system's temporary folder by default.
     """
 
     build_args: Mapping[str, str] = field(default_factory=lambda: _NONE)
@@ -35,6 +37,7 @@ class ScanOptions:
     crd_paths: tuple[str, ...] = ()
     allow_empty: bool = False
     exclude: tuple[str, ...] = ()
+    spool_dir: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse a path that can lead nowhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ class Reading:
             self.collector.leave_out(place, "archives in folders are not opened: name it to have it read")
             return
         elif archives.looks_like_archive(files.head(path, archives.HEAD_BYTES)):
-            archives.read_archive(path, name, self.collector)
+            spool_dir = self.options.spool_dir or Path(tempfile.gettempdir())
+            archives.read_archive(path, name, spool_dir, self.collector)
         else:
             self._read_file(candidate)
             return
@@ -227,5 +229,5 @@ def _is_compose_name(base: str) -> bool:
 
 
 def _may_be_manifest(source: Source) -> bool:
-    """Of the JSON files in a folder, settings and packages mostly, those that say so are read."""
-    return '"apiVersion"' in source.text and '"kind"' in source.text
+    """Of the JSON files in a folder, settings and packages mostly, those that say so, or could say it in escapes."""
+    return "\\u00" in source.text or ('"apiVersion"' in source.text and '"kind"' in source.text)
