@@ -74,13 +74,14 @@ def test_standard_input_is_known_by_what_it_says(text: str, expected: list[str])
         (b"\xff\xfen\0", "- is no UTF-8 text: byte 0 is 0xff"),
         (b"\xef\xbb\xbfa\xff", "- is no UTF-8 text: byte 4 is 0xff"),
         (b"a\0", "- is no text: it holds NUL characters"),
+        (b" " * (files.MAX_FILE_BYTES + 1), "- is too large: at most 4 MiB are read"),
         (b"services: {a: {build: .}}", "-:1:23 service a is built from ./Dockerfile, which is not among the inputs"),
     ],
 )
 def test_what_holds_no_image_is_a_problem(data: bytes, problem: str) -> None:
     result = scan(["-"], stdin=data)
     assert told(result, NOWHERE) == {"images": [], "problems": [problem], "left_out": []}
-    assert result.problems[0].hint or "text" in problem
+    assert result.problems[0].hint or "text" in problem or "too large" in problem
 
 
 def test_files_without_images_may_be_allowed() -> None:

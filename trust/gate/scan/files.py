@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FILE_BYTES = 4 << 20
+TOO_LARGE = f"is too large: at most {MAX_FILE_BYTES >> 20} MiB are read"
 MAX_WALKED = 200_000
 """Files and folders of one folder that is named."""
 SKIPPED_FOLDERS = frozenset({".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "CVS", "node_modules"})
@@ -93,7 +94,7 @@ def head(path: Path, count: int) -> bytes:
         return b""  # reading all of it will say why
 
 
-def read(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+def read(path: Path) -> bytes:
     """All bytes of a file, which may be a pipe.
 
     Raises:
@@ -101,11 +102,11 @@ def read(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror or error}") from error
-    if len(data) > max_bytes:
-        raise UsageError(f"is too large: at most {max_bytes >> 20} MiB are read")
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(TOO_LARGE)
     return data
 
 

@@ -58,7 +58,10 @@ class Reading:
 
     def read_stdin(self, data: bytes) -> None:
         """Lists, manifests, Dockerfiles: by what they say alone."""
-        self._read_data("-", None, data, named=True)
+        if len(data) > files.MAX_FILE_BYTES:
+            self.collector.problem(Place("-"), files.TOO_LARGE)
+        else:
+            self._read_data("-", None, data, named=True)
 
     def finish(self) -> None:
         """Read the compose projects, and see that nothing that was asked for is missing."""
