@@ -33,7 +33,7 @@ def test_a_pattern_matches_whole_names(pattern: str, name: str, expected: bool) 
 
 
 def test_the_order_of_patterns() -> None:
-    order = ["*", "**", "a/*", "a/b*", "a/bc", "a/bcd*"]
+    order = ["**", "*", "a/**", "a/*", "a/b*", "a/bc", "a/bcd*"]
     assert sorted(order, key=specificity) == order
 
 
