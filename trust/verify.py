@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trust.machine import Machine
     from trust.oci.store import Store
+    from trust.read import Trusted
     from trust.tuf.verified import Verified
 
 TRUSTED = "trusted"
@@ -102,6 +103,26 @@ def _judged(verified: Verified, store: Store, now: datetime, tag: str | None, di
     except DocksealError as error:
         return _refused(facts, error)
     return facts
+
+
+def current_state(store: Store, machine: Machine) -> Trusted:
+    """A repository's state, verified but for its age, for one who asks it about many names: one refresh.
+
+    It is remembered if it is fresh now. Whoever asks judges the age of what the answer stands on.
+
+    Raises:
+        DocksealError: the verdict, where there is no state to ask.
+    """
+    reader = Reader(store, machine)
+    trusted = reader.read_past_expiry()
+    if trusted is None:
+        raise reader.nothing_there()
+    try:
+        check_fresh(trusted.verified, machine.now)
+    except ExpiredError:
+        return trusted
+    reader.remember(trusted)
+    return trusted
 
 
 def _refused(facts: Judgement, error: DocksealError) -> Judgement:

@@ -25,6 +25,7 @@ from tests.trust.builders import (
     put_image,
     put_state,
     target_of,
+    verified,
 )
 from trust import strictjson
 from trust.digest import Digest
@@ -40,7 +41,7 @@ from trust.errors import (
 from trust.pins import Pin
 from trust.read import Reader, root_key_ids
 from trust.states import POINTER_TAG
-from trust.tuf.roles import RoleKeys
+from trust.tuf.roles import RoleKeys, delegator_of
 from trust.verify import judge, verify_name
 
 if TYPE_CHECKING:
@@ -363,3 +364,16 @@ def test_the_cache_cannot_make_a_malformed_file_pass(tmp_path: Path) -> None:
     victim.sees(state)
     with pytest.raises(TamperedError, match="strict JSON"):
         victim.sees(evil)
+
+
+def test_the_keys_that_signed_a_role_are_those_whose_signature_is_valid() -> None:
+    team = a_team()
+    state = team.with_delegates(team.first(V1), Delegate("release", threshold=2), Delegate("deep", parent="release"))
+    seen = verified(state)
+    assert seen.keys_that_signed("targets") == {key.keyid for key in team.keys["targets"].keys}
+    assert seen.keys_that_signed("release") == {key.keyid for key in team.delegated["release"].keys}
+    assert seen.keys_that_signed("deep") == {key.keyid for key in team.delegated["deep"].keys}
+    with pytest.raises(KeyError):
+        seen.keys_that_signed("nobody")
+    with pytest.raises(KeyError):
+        delegator_of("nobody", seen.root, seen.targets)

@@ -90,6 +90,20 @@ def role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:
     raise KeyError(name)
 
 
+def delegator_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Root | Targets:
+    """Who says who signs a role.
+
+    Raises:
+        KeyError: there is no such role.
+    """
+    if name in root.roles:
+        return root
+    for parent in targets.values():
+        if name in delegated_names(parent):
+            return parent
+    raise KeyError(name)
+
+
 def delegated_names(payload: Targets) -> tuple[str, ...]:
     """The roles that a targets file delegates to.
 

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Metadata, Targets
 
-from trust.tuf.roles import bins_of, role_of
+from trust.tuf.roles import bins_of, delegator_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -125,6 +125,18 @@ class Verified:
             KeyError: there is no such role.
         """
         return role_of(name, self.root, self.targets)
+
+    def keys_that_signed(self, name: str) -> frozenset[str]:
+        """The keys of a targets role whose signatures under its file are valid; others may stand there too.
+
+        Raises:
+            KeyError: there is no such role.
+        """
+        file = Metadata[Targets].from_bytes(self.state.role(name))
+        result = delegator_of(name, self.root, self.targets).get_verification_result(
+            name, file.signed_bytes, file.signatures
+        )
+        return frozenset(result.signed)
 
     def roles_for(self, tag: str) -> dict[str, Targets]:
         """The delegated roles that may sign this tag, in order of precedence; their bins are part of them.
