@@ -58,6 +58,8 @@ _HUB_URL = "https://registry-1.docker.io"
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNAUTHORIZED = 401
+_TOO_MANY = 429
+_SLOW_DOWN = "the registry asks for fewer requests: log in with `dockseal login`, which often allows more, or wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +351,9 @@ class Transport:
         text = wire.problem_of(answer.body, answer.headers).text
         asked = wire.retry_after(answer.headers.get("Retry-After"), answer.headers.get("Date"))
         said = f" ({text})" if text else ""
-        raise TransientError(f"{method} {wire.redact(answer.url)} answered {answer.status}{said}", retry_after=asked)
+        hint = _SLOW_DOWN if answer.status == _TOO_MANY else None
+        message = f"{method} {wire.redact(answer.url)} answered {answer.status}{said}"
+        raise TransientError(message, hint=hint, retry_after=asked)
 
     def _warn(self, answer: Answer) -> None:
         for text in wire.warning_texts(answer.all("Warning")):
