@@ -141,9 +141,15 @@ def test_aliases_may_not_multiply() -> None:
     assert found.message == "aliases expand it to more than 1000000 nodes"
 
 
-SCALARS = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff\x85\u2028\u2029"), max_size=30).filter(
-    lambda text: all(
-        char in "\t\n" or (ord(char) >= 32 and char != "\x7f" and not 0x80 <= ord(char) < 0xA0) for char in text
+_LETTERS = st.characters(codec="utf-8", max_codepoint=0xFFFF, exclude_characters="\ufeff\x85\u2028\u2029")
+# What ruamel.yaml itself gets wrong is left out: it writes [?x] for a text, and reads that as a key (YAML 1.2, 7.3.3,
+# is with its writer); and it folds a line after an escaped character from U+10000 on, which adds a blank.
+SCALARS = st.text(_LETTERS, max_size=30).filter(
+    lambda text: (
+        not text.startswith("?")
+        and all(
+            char in "\t\n" or (ord(char) >= 32 and char != "\x7f" and not 0x80 <= ord(char) < 0xA0) for char in text
+        )
     )
 )
 VALUES = st.recursive(

@@ -54,6 +54,8 @@ class Collector:
             Reference.parse(text)
         except UsageError as error:
             return self.problem(place, error.message, _VARIABLE_HINT if "$" in text else error.hint or "")
+        if text.startswith("oci:"):  # whoever runs the file takes it for the image oci of the hub, and for no folder
+            text = f"docker.io/library/{text}"
         self.found[Found(text, place, context)] = None
         return None
 

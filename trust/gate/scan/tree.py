@@ -69,6 +69,8 @@ class Table:
     entries: dict[str, Node]
     offset: int
     tag: str | None = None
+    keys: dict[str, int] = field(default_factory=dict)
+    """Where each key of its own stands; merged ones stand elsewhere."""
 
     @property
     def place(self) -> Place:

@@ -164,16 +164,18 @@ class _Composer:
 
     def _table(self, event: CollectionStartEvent, level: int) -> _Sized:
         own: dict[str, _Sized] = {}
+        keys: dict[str, int] = {}
         merged: dict[str, Node] = {}
         while not isinstance(key := self._next(), MappingEndEvent):
             name, offset = self._key(key), key.start_mark.index
             if name in own:
                 raise _RefusedError(offset, f"the key {name[:80]!r} occurs twice in one mapping")
+            keys[name] = offset
             own[name] = self._node(self._next(), level + 1)
             if name == _MERGE_KEY:
                 merged = _merged(own[name].node, offset)
         entries = merged | {name: sized.node for name, sized in own.items() if name != _MERGE_KEY}
-        node = Table(self.source, entries, event.start_mark.index, _tag(event))
+        node = Table(self.source, entries, event.start_mark.index, _tag(event), keys)
         return self._sized(node, list(own.values()), level, extra=len(own))
 
     def _key(self, event: NodeEvent) -> str:
