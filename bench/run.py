@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import images, measure, peers, tags
+from bench.gate import bench_gate
 from bench.measure import MB, Run, interleaved, median_ratio, median_wall
 
 ROOT = Path(__file__).parent.parent
@@ -333,6 +334,7 @@ def main() -> None:
     bench_compressed(report, layout, arguments.rounds)
     bench_again(report, archive, arguments.rounds, start_s)
     bench_tags(report, images.docker_archive(SCRATCH / "small.tar", (1 * MB,)), arguments.rounds)
+    bench_gate(SCRATCH, report.add)
     if arguments.large:
         bench_large(report)
     arguments.report.write_text(report.markdown(arguments.rounds))
