@@ -16,7 +16,7 @@ from cli import terminal
 from trust.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from trust.config import Config
@@ -73,6 +73,11 @@ class Desk:
         from datetime import UTC, datetime
 
         return datetime.now(UTC)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that a release's files may use."""
+        return os.environ
 
     @property
     def config_path(self) -> Path:

@@ -13,12 +13,14 @@ import typer
 from cli import (
     approve,
     doctor,
+    gate,
     images,
     keys,
     login,
     notary,
     options,
     plugin,
+    policy,
     receive,
     repo,
     rotate,
@@ -84,7 +86,7 @@ def dockseal(
     del version
 
 
-for module in (send, receive, images, login, approve, doctor):
+for module in (send, receive, images, login, approve, doctor, gate):
     module.register(app)
 app.add_typer(repo.app, name="repo")
 app.add_typer(keys.app, name="key")
@@ -92,6 +94,7 @@ options.explained(keys.app)(rotate.rotate)
 app.add_typer(signers.app, name="signer")
 app.add_typer(notary.app, name="notary")
 app.add_typer(plugin.app, name="plugin")
+app.add_typer(policy.app, name="policy")
 
 
 def main() -> None:
@@ -111,7 +114,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     terminal.expect_json(wanted=False)
     try:
-        app(args=_docker_switch(arguments), prog_name="dockseal")
+        app(args=gate.with_lock_files(_docker_switch(arguments)), prog_name="dockseal")
     except DocksealError as error:
         terminal.show_error(error)
         return error.exit_code
