@@ -277,7 +277,7 @@ class _Answers:
             tag=tag,
             digest=Digest.from_hex(str(target.hashes["sha256"])),
             size=int(target.length),
-            signatures=tuple(self._signature(name) for name in verified.signers_of(tag)),
+            signatures=tuple(self._signature(name, tag) for name in verified.signers_of(tag)),
             signed_at=parse_rfc3339(str(custom.get("signedAt", ""))),
             annotations={str(key): str(value) for key, value in annotations.items()}
             if isinstance(annotations, dict)
@@ -286,10 +286,12 @@ class _Answers:
             expiring=expiring,
         )
 
-    def _signature(self, name: str) -> Signature:
-        if name not in self._keys:
-            self._keys[name] = self.verified.keys_that_signed(name)
-        return Signature(name, self._keys[name], self.verified.targets[name].expires)
+    def _signature(self, name: str, tag: str) -> Signature:
+        payload = self.verified.targets[name]
+        holder = name if tag in payload.targets else self.verified.holder(name, tag)
+        if holder not in self._keys:
+            self._keys[holder] = self.verified.keys_that_signed(holder)
+        return Signature(name, self._keys[holder], payload.expires)
 
     def _earliest(self, roles: Iterable[str]) -> tuple[str, datetime]:
         asked = set(roles)

@@ -108,21 +108,20 @@ def _judged(verified: Verified, store: Store, now: datetime, tag: str | None, di
 def current_state(store: Store, machine: Machine) -> Trusted:
     """A repository's state, verified but for its age, for one who asks it about many names: one refresh.
 
-    It is remembered if it is fresh now. Whoever asks judges the age of what the answer stands on.
+    Announced states are looked at like for one name (rule 10). It is remembered if it is fresh now. Whoever asks
+    judges the age of what the answer stands on.
 
     Raises:
         DocksealError: the verdict, where there is no state to ask.
     """
     reader = Reader(store, machine)
-    trusted = reader.read_past_expiry()
-    if trusted is None:
-        raise reader.nothing_there()
     try:
-        check_fresh(trusted.verified, machine.now)
+        return reader.read()
     except ExpiredError:
+        trusted = reader.read_past_expiry()
+        if trusted is None:
+            raise
         return trusted
-    reader.remember(trusted)
-    return trusted
 
 
 def _refused(facts: Judgement, error: DocksealError) -> Judgement:
