@@ -316,7 +316,7 @@ def export_keys(
     written = []
     for role, key in repository.signing_keys():
         path = to.expanduser() / "private" / f"{key.canonical_id}.key"
-        if path.exists() or notary.signing.find(key) is None:
+        if path.exists():
             continue
         gun = notary.gun if role == "targets" else None
         data = notary.signing.exported(key, Labels(role.removeprefix("targets/"), gun))

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 
 from tests.notary.repos import (
     GUN,
+    LATER,
     NOW,
     V1,
     V2,
@@ -549,6 +550,32 @@ def test_a_certificate_signed_with_sha1_is_too_weak() -> None:
     with pytest.raises(TamperedError) as caught:
         public.check_valid_for(GUN, NOW)
     assert "SHA-1" in caught.value.message
+
+
+def test_a_chain_has_one_leaf_and_a_certificate_that_says_nothing_is_one() -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import NameOID
+
+    def made(name: str, *, authority: bool) -> bytes:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key(name).public_key())
+            .serial_number(7)
+            .not_valid_before(NOW)
+            .not_valid_after(LATER)
+        )
+        if authority:
+            builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        return builder.sign(key(name), hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    leaf, authority = made("leaf", authority=False), made("ca", authority=True)
+    assert PublicKey("ecdsa-x509", leaf + authority).canonical_id == plain("leaf").canonical_id
+    with pytest.raises(TamperedError, match="0 leaf certificates"):
+        PublicKey("ecdsa-x509", authority).certificate()
 
 
 def test_a_certificate_is_as_notary_makes_it() -> None:
