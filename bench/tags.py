@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FEW = 100
 MANY = 100_000
 BINS = 1024
-LISTINGS_A_PUSH = 3
-"""How often a push lists the tags: before it plans, before it points, and after."""
+LISTINGS_A_PUSH = 5
+"""How often a push lists the tags: before it uploads, signs and points, after that, and when the tag has moved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,14 +111,19 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
     """
     try:
         return _look(store, reader, machine, known)
-    except RollbackError:  # or another process of this machine has seen a newer state since the tags were listed
-        return _look(store, reader, machine, known)
+    except RollbackError:
+        # Somebody lists what was seen here as covered, and has left it out; or another process of this machine has
+        # seen a newer state since the tags were listed.
+        return _look(store, reader, machine, known, wary=True)
 
 
-def _look(store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted]) -> Heads | None:
+def _look(
+    store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted], *, wary: bool = False
+) -> Heads | None:
+    """What :func:`find_heads` finds; ``wary`` believes no list of a state that lacks what was seen here."""
     tags = store.tags(MAX_TAGS)
     digest, pointer, problem = _pointer(store, reader, known)  # after the list: the pointer is what may move back
-    found = _Search(store, reader, machine, known, pointer, announced(tags)).found()
+    found = _Search(store, reader, machine, known, pointer, announced(tags), wary).found()
     if not found and problem is not None:
         raise problem
     if problem is not None:
@@ -191,6 +196,7 @@ class _Search:
     known: Sequence[Trusted]
     pointer: Trusted | None
     states: Sequence[Announced]
+    wary: bool
     looked_at: dict[str, Trusted | None] = field(default_factory=dict)
     """By tag; None for what did not verify."""
 
@@ -203,7 +209,7 @@ class _Search:
     def _without(self, late: Mapping[str, Trusted]) -> list[Trusted]:
         pointer = None if self.pointer is None or self.pointer.verified.identity in late else self.pointer
         found = [] if pointer is None else [pointer]
-        hinted = set() if pointer is None else _hints(pointer.verified)
+        hinted = set() if pointer is None else self._hints(pointer)
         floor = self._floor(pointer)
         for item in self.states:  # newest first: one that is valid spares those that it covers
             mine = _known(item, self.known)
@@ -212,12 +218,23 @@ class _Search:
             trusted = mine or self._look_at(item)
             if trusted is not None and trusted.verified.identity not in late:
                 found.append(trusted)
-                hinted |= _hints(trusted.verified)
+                hinted |= self._hints(trusted)
         # what this run announced is there, though a list that was made while tags came and went may lack it
         here = {item.verified.identity for item in found} | late.keys()
         found += [item for item in self.known if item.verified.identity not in here]
         pending = {identity for item in found for identity in item.verified.links.pending}
         return [item for item in found if item.verified.identity not in pending]
+
+    def _hints(self, trusted: Trusted) -> set[str]:
+        """The beginnings of the identities that need not be looked at, as they stand in the states' own tags."""
+        links = trusted.verified.links
+        known = {trusted.verified.identity, *dict(links.covers), *links.pending}
+        if self.wary:
+            try:
+                self.reader.check_seen(trusted)
+            except RollbackError:
+                known = {trusted.verified.identity}
+        return {identity[:12] for identity in known}
 
     def _floor(self, pointer: Trusted | None) -> int:
         """The version up to which nothing is looked at: history. No honest pointer is fast-forwarded."""
@@ -273,12 +290,6 @@ def _pointer(
 
 def _known(item: Announced, known: Sequence[Trusted]) -> Trusted | None:
     return next((state for state in known if state.verified.identity.startswith(item.identity)), None)
-
-
-def _hints(verified: Verified) -> set[str]:
-    """The beginnings of the identities that need not be looked at, as they stand in the states' own tags."""
-    known = {verified.identity, *dict(verified.links.covers), *verified.links.pending}
-    return {identity[:12] for identity in known}
 
 
 def _candidate(store: Store, tag: str, reader: Reader, machine: Machine) -> Trusted | None:

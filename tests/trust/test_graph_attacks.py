@@ -432,6 +432,29 @@ def test_a_publisher_who_lists_a_change_as_covered_and_leaves_it_out_is_found_ou
     assert carl.verdict(store, "a") == "trusted"
 
 
+@pytest.mark.parametrize("points", [True, False], ids=["and points", "and only announces"])
+def test_a_publisher_who_swallows_what_was_live_is_found_out_by_who_has_seen_it(
+    server: FaultyRegistry, people: People, points: bool
+) -> None:
+    """The next writer with a memory joins both; a reader with one looks past the pointer."""
+    ann, store = people("ann"), remote(server.host)
+    ann.push(store, "a", plain_image("a"))
+    old = live(store).state
+    signed = ann.push(store, "b", plain_image("b"))
+    mine = live(store).state
+
+    def swallow(body: dict[str, Any]) -> None:
+        body["version"] = 5
+        body[EXTENSION]["covers"][name(mine)] = version(mine)
+
+    put_state(store, team_of(people, store).remake(old, {"timestamp": swallow}, bump=True), pointed=points)
+    assert ann.trusted_digest(store, "b") == signed.digest
+    ann.push(remote(server.host), "c", plain_image("c"))
+    carl = people.onlooker("carl", *ann.pins)
+    assert carl.trusted_digest(store, "b") == signed.digest
+    assert {carl.verdict(store, tag) for tag in ("a", "c")} == {"trusted"}
+
+
 # Floods
 
 
