@@ -149,6 +149,22 @@ def test_what_cannot_be_merged_without_the_key_is_pending_and_not_lost(team: Tea
     assert later.links.pending == ()
 
 
+def test_what_a_pending_state_stands_on_alone_waits_with_it_and_is_not_listed_as_covered(
+    team: Team, base: Verified
+) -> None:
+    stronger = base
+    for tag in ("x", "y", "z"):
+        stronger = changed(team, stronger, "one", [target(tag, tag)])
+    first = changed(team, base, "one", [target("b", "b"), target("c", "c")])
+    second = changed(team, first, "one", [], ["b"])
+    found = joined(team, [stronger, second], base, without_keys)
+    assert found.links.pending == (second.identity, first.identity)
+    assert first.identity not in dict(found.links.covers)
+    later = joined(team, [found, second], base, with_keys(team))
+    assert set(meanings(later)["one"]) == {"c", "x", "y", "z"}, "and what it dropped itself does not come back"
+    assert later.links.pending == ()
+
+
 def test_with_no_common_ancestor_nothing_is_guessed(team: Team, base: Verified) -> None:
     heads = [changed(team, base, "one", [target(tag, tag)]) for tag in ("b", "c")]
     found = joined(team, heads, None, with_keys(team))
