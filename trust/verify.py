@@ -75,6 +75,8 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
     reader = Reader(store, machine)
     try:
         trusted = reader.read(tag)
+    except ExpiredError as error:
+        return _refused(_past_expiry(reader, store.repository, tag, machine.now), error)
     except DocksealError as error:
         return _refused(Judgement(store.repository, tag), error)
     found = _judged(trusted.verified, store, machine.now, tag, digest)
@@ -85,6 +87,16 @@ def judge(store: Store, machine: Machine, tag: str | None, digest: Digest | None
         return found
     reader.remember(newer)
     return _judged(newer.verified, store, machine.now, tag, digest)
+
+
+def _past_expiry(reader: Reader, repository: str, tag: str | None, now: datetime) -> Judgement:
+    """What a state said that has expired: what people look for next is the digest, and since when."""
+    facts = Judgement(repository, tag)
+    try:
+        trusted = reader.read_past_expiry()
+    except DocksealError:  # it went away since
+        return facts
+    return facts if trusted is None else _signed_facts(facts, trusted.verified, tag, now)
 
 
 def _judged(verified: Verified, store: Store, now: datetime, tag: str | None, digest: Digest | None) -> Judgement:

@@ -297,7 +297,9 @@ def test_an_expired_state_is_not_remembered(tmp_path: Path) -> None:
     team = a_team()
     state = team.first(V1)
     victim = Victim(tmp_path, (team.pin(state),), now=NOW + timedelta(days=15))
-    assert victim.judges(state).verdict == "expired"
+    late = victim.judges(state)
+    assert late.verdict == "expired"
+    assert (late.digest, late.expires) == (V1.digest, NOW + timedelta(days=14)), "people look for these next"
     assert victim.machine.memory(REPOSITORY).seen() is None
     assert victim.reader().read_past_expiry() is not None
 
