@@ -138,7 +138,7 @@ def refresh(writer: Writer) -> Trusted:
         UnsignedError, KeyUnavailableError: the publishing key is not here, or cannot be used.
         ConflictError: others publish all the time.
     """
-    planned = writer.plan(Change(renew=writer.due()))
+    planned = writer.plan(Change(renew=writer.duties.due()))
     return writer.publish(planned)
 
 

@@ -220,7 +220,7 @@ class TagSigner:
             and found.hashes == {"sha256": manifest.digest.hex}
             and (found.custom or {}).get("annotations") == self._annotations
             and set(self._writer.roles_for(tag, self._signers)) <= set(base.signers_of(tag))
-            and not self._writer.stale()
+            and not self._writer.duties.due() - {"root"}
         )
 
     def _signed_at(self, tag: str) -> datetime:

@@ -7,13 +7,11 @@ is written, so that whatever can be refused is refused first.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Role
-
 from trust.digest import Digest
+from trust.duties import Duties
 from trust.errors import (
     ConflictError,
     DocksealError,
@@ -36,12 +34,10 @@ from trust.tuf.differences import Differences, differences
 from trust.tuf.draft import Change, first_state, next_state, state_after
 from trust.tuf.edits import PUBLISHING_ROLES, change_tags
 from trust.tuf.proposed import Proposed, is_live, propose, sign_with
-from trust.tuf.roles import rfc3339
 from trust.tuf.rules import check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from trust.machine import Machine
     from trust.oci.store import Store
@@ -203,12 +199,11 @@ class Writer:
                 a tag would resolve to something else.
             KeyUnavailableError: a key that is here cannot be used.
         """
-        base = self.base()
+        base, duties = self.base(), self.duties
         assert self.heads is not None  # noqa: S101 - base() has seen to it
-        late = self._expired(base, change)
         if expected:
-            self._refuse_expired(base, late, change)
-        change = replace(change, renew=change.renew | self._renewable(base, late))
+            duties.refuse_expired(change)
+        change = replace(change, renew=change.renew | duties.renewable(duties.expired(change)))
         self.signing.prepare(base.role(name) for name in (*change.targets_roles, *change.renew, *PUBLISHING_ROLES))
         state = next_state(base, change, signing=self.signing, now=self._machine.now, twins=self._twins(base))
         pin = self.heads.base.pin
@@ -222,18 +217,18 @@ class Writer:
                 tag would resolve to something else.
             KeyUnavailableError: a key that is here cannot be used.
         """
-        base = self.base()
+        base, duties = self.base(), self.duties
         change = Change(put=dict.fromkeys(roles, (target,)))
-        late = self._expired(base, change)
-        self._refuse_expired(base, late, change)
-        if all(self.signing.can_sign(base.role(role)) for role in (*roles, *PUBLISHING_ROLES)):
+        duties.refuse_expired(change)
+        if duties.can_sign_all(roles):
             return self.plan(change, expected={target.tag: target.digest})
         again = next((item for item in self.proposals if proposes(item, base, target, roles)), None)
         if again is not None:
             return sign_with(again.proposed, base, self.signing.some)
         earlier = [file for item in self.proposals for file in waiting_tags(item, base, roles)]
         files = [*(file for file in earlier if file.path != target.tag), target.to_file()]
-        edit = change_tags(base, dict.fromkeys(roles, files), {}, self._renewable(base, late), self._machine.now)
+        late = duties.renewable(duties.expired(change))
+        edit = change_tags(base, dict.fromkeys(roles, files), {}, late, self._machine.now)
         unsigned = propose(base, edit)
         self._check_yields(differences(base, unsigned), target)
         proposed = sign_with(unsigned, base, self.signing.some)
@@ -383,57 +378,14 @@ class Writer:
             known = (live, *known)
         return known
 
+    @property
+    def duties(self) -> Duties:
+        """What this machine may and should sign in :meth:`base`."""
+        return Duties(self.base(), self.signing, self._machine.now, self.store.name)
+
     def roles_for(self, tag: str, signers: tuple[str, ...]) -> tuple[str, ...]:
-        """The roles that sign a tag: ``targets`` where no signers exist, else every one whose key is here.
-
-        Raises:
-            UnsignedError: a signer that was asked for may not sign this tag, or none may.
-        """
-        base = self.base()
-        awaited = self._awaited() if not signers and not self.signing.held(base.role("targets")) else None
-        top = base.targets["targets"].delegations
-        if (top is None or top.roles is None) and not signers and awaited is None:
-            return ("targets",)
-        allowed = base.roles_for(tag)
-        if refused := [name for name in signers if name not in allowed]:
-            known = ", ".join(sorted(set(base.targets) - {"targets"})) or "none"
-            raise UnsignedError(
-                f"{', '.join(refused)} may not sign the tag {tag!r}: signers of this repository are {known}",
-                hint=f"dockseal inspect {self.store.name} shows who can sign what",
-            )
-        chosen = signers or tuple(name for name in allowed if self.signing.held(base.role(name)))
-        if not chosen:
-            raise UnsignedError(
-                f"no key on this machine may sign the tag {tag!r}: "
-                + (f"its signers are {', '.join(allowed)}" if allowed else "no signer's patterns cover it"),
-                hint=f"dockseal signer list {self.store.name} shows who can sign what"
-                if awaited is None
-                else f"dockseal approve {self.store.name} {awaited} adds this machine's signature, which it needs",
-            )
-        return chosen
-
-    def _awaited(self) -> str | None:
-        """An open proposal that waits for a key of this machine: a signer who does not publish is live after it."""
-        for proposal in self.proposals:
-            for _, need in proposal.proposed.lacking():
-                if self.signing.held(Role(list(need.key_ids), 1)):
-                    return proposal.id
-        return None
-
-    def stale(self) -> bool:
-        """Whether a role is due that this machine can sign: a good moment to publish anew."""
-        return bool(self.due() - {"root"})
-
-    def due(self) -> frozenset[str]:
-        """The roles whose signing period has begun and whose keys are here."""
-        base, now = self.base(), self._machine.now
-        latest = now + timedelta(days=base.terms.max_timestamp_days)  # readers refuse one that lives longer (rule 7)
-        return frozenset(
-            role
-            for role, when in base.expiry().items()
-            if ((when - now).days < base.terms.period(role).signing_days or (role == "timestamp" and when > latest))
-            and self.signing.can_sign(base.role(role))
-        )
+        """See :meth:`trust.duties.Duties.roles_for`."""
+        return self.duties.roles_for(tag, signers, self.proposals)
 
     def _check_yields(self, found: Differences, target: Target) -> None:
         changed = {item.tag: item.after for item in found.tags}
@@ -454,23 +406,6 @@ class Writer:
         if self.heads is None or base.identity != self.heads.base.verified.identity:
             return ()
         return tuple(twin.verified for twin in self.heads.twins)
-
-    def _expired(self, base: Verified, change: Change) -> Mapping[str, datetime]:
-        """The roles that have expired and that the change does not write: when each did."""
-        written = change.targets_roles | change.renew | {"snapshot", "timestamp"}
-        return {role: when for role, when in base.expiry().items() if self._machine.now >= when and role not in written}
-
-    def _renewable(self, base: Verified, late: Iterable[str]) -> frozenset[str]:
-        return frozenset(role for role in late if self.signing.can_sign(base.role(role)))
-
-    def _refuse_expired(self, base: Verified, late: Mapping[str, datetime], change: Change) -> None:
-        """A tag is not signed where readers would refuse the state, whatever is signed in it here."""
-        needed = {"root", "targets"} | set(change.put)
-        for role in (late.keys() & needed) - self._renewable(base, late):
-            raise UnsignedError(
-                f"{role} expired {rfc3339(late[role])}, and its keys are not on this machine",
-                hint=f"whoever holds the key of {role} runs: dockseal repo refresh {self.store.name}",
-            )
 
     def _refuse_second_start(self) -> None:
         nothing = self._reader.nothing_there()
