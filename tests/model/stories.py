@@ -45,7 +45,7 @@ class Story:
 
     begin: Callable[[], World]
     bounds: Bounds | None = None
-    most: int = 50
+    most: int = 40
     lots: int = 8
     crashes: int = 2
     window: int | None = None
@@ -59,7 +59,7 @@ STORIES: dict[str, Story] = {}
 def story(
     *,
     bounds: Bounds | None = None,
-    most: int = 50,
+    most: int = 40,
     lots: int = 8,
     crashes: int = 2,
     window: int | None = None,
@@ -75,7 +75,7 @@ def story(
     return enter
 
 
-@story(bounds=ONE_CRASH, most=150)
+@story(bounds=ONE_CRASH, most=120)
 def two_pushes() -> World:
     """Two machines sign two tags."""
     world = begun()
@@ -153,7 +153,7 @@ def expired() -> World:
     return world
 
 
-@story(bounds=ONE_CRASH, most=100)
+@story(bounds=ONE_CRASH, most=60)
 def signers() -> World:
     """Two signers, neither of whom has the other's key, or that of the root or of targets."""
     world = begun(signers=SIGNERS)
