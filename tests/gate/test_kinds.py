@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trust.gate.scan import ScanOptions
+from trust.gate.scan import ScanOptions, scan
 from trust.gate.scan.reading import Reading
 
 POD = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: c, image: pod}]}\n"
@@ -117,16 +117,35 @@ def test_a_name_in_two_halves_is_put_together() -> None:
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("resources: [a.yaml]", ["holds no image"]),
-        ("images: []", ["holds no image"]),
+        ("resources: [a.yaml]", ["resources names 'a.yaml', which is not among the inputs"]),
+        ("images: []\nresources: [~]", ["holds no image"]),
+        ("patches: [{path: a.yaml}]", ["patches changes resources: the files alone do not tell which images run"]),
         ("helmCharts: [{name: x}]", ["helmCharts renders charts: the files alone do not tell which images run"]),
         ("resources: ['git@github.com:a/b']", ["resources names 'git@github.com:a/b', which is not on this disk"]),
-        ("components: [[x], github.com/a/b]", ["components names 'github.com/a/b', which is not on this disk"]),
+        (
+            "components: [[x], github.com/a/b]",
+            [
+                "components: expected a text, got a list or mapping",
+                "components names 'github.com/a/b', which is not on this disk",
+            ],
+        ),
     ],
 )
 def test_what_kustomize_makes_of_files_is_not_guessed(text: str, problems: list[str]) -> None:
     assert read(text, "kustomization.yml")[1] == problems
     assert read(f"kind: Kustomization\napiVersion: kustomize.config.k8s.io/v1beta1\n{text}")[1] == problems
+
+
+def test_what_a_kustomization_stands_on_must_be_among_the_inputs(tmp_path: Path) -> None:
+    for name, text in {"base": "resources: [pod.yaml]", "over": "resources: [../base, pod.yaml]"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kustomization.yaml").write_text(text)
+        (tmp_path / name / "pod.yaml").write_text(POD)
+    alone = scan([tmp_path / "over"])
+    assert [problem.message for problem in alone.problems] == [
+        "resources names '../base', which is not among the inputs"
+    ]
+    assert scan([tmp_path / "over", tmp_path / "base"]).problems == ()
 
 
 # Compose
@@ -147,6 +166,8 @@ def test_what_kustomize_makes_of_files_is_not_guessed(text: str, problems: list[
         ("{a: {build: {dockerfile_inline: 'FROM x'}}}", ["x"], []),
         ("{a: {build: {dockerfile_inline: 'FROM $$V', args: [V=1]}}}", [], ["line 1 of it: the variable V is not set"]),
         ("{a: {build: {context: 'git@x:y'}}}", [], ["service a is built from git@x:y/Dockerfile"]),
+        ("{a: {image: x, pull_policy: build, build: {dockerfile_inline: FROM y}}}", ["x", "y"], []),
+        ("{a: {image: x, pull_policy: build, build: b}}", ["x"], ["service a is built from b/Dockerfile"]),
         ("{a: {image: x, build: {additional_contexts: [b=../c, 'd=docker-image://y']}}}", ["x", "y"], []),
         ("{a: {image: x, volumes: [a:/b, {type: image, source: y}, {type: bind, source: z}]}}", ["x", "y"], []),
         ("{a: {image: x, volumes: ~, profiles: ~, build: ~}}", ["x"], []),
@@ -236,6 +257,11 @@ def test_an_action_on_standard_input_is_told_by_its_words() -> None:
         ("image: one\na: {trigger: x}\nb: {script: x, image: two}", ["one", "two"]),
         ("image: one\na: {script: x, image: two, services: []}", ["one", "two"]),
         ("a: {script: x, image: ~, services: ~}\nimage: one", ["one"]),
+        ("a: {script: x, image: $A, rules: [!reference [.r, rules]]}\n.r: {rules: [[{if: $X}]]}", ["env"]),
+        (
+            "a: {script: x, image: one, rules: [!reference [.r, x]], parallel: 2}\nbefore_script: !reference [.b]",
+            ["one"],
+        ),
     ],
 )
 def test_the_jobs_of_a_pipeline(text: str, images: list[str]) -> None:
@@ -247,6 +273,23 @@ def test_the_jobs_of_a_pipeline(text: str, images: list[str]) -> None:
     [
         ("a: {script: x, services: !reference [.b, c]}", "job a services: expected a text, got the tag !reference"),
         ("a: {script: x, services: [!reference [.b, c]]}", "job a service: expected a text, got the tag !reference"),
+        ("a: !reference [.b, c]", "a is what the tag !reference names"),
+        ("default: !reference [.b]\na: {script: x, image: b}", "default is what the tag !reference names"),
+        ("a: {script: x, image: b, extends: !reference [.b, c]}", "job a extends: expected a text, got the tag !ref"),
+        ("a: {script: x, image: $A, variables: !reference [.b, c]}", "job a: the variable A may be set where !ref"),
+        ("a: {script: x, image: $A, variables: {A: !reference [.b, c]}}", "job a: the variable A has several values"),
+        ("a: {script: x, image: $A, rules: !reference [.b, c]}", "job a: the variable A may be set where !reference"),
+        ("a: {script: x, image: $A, rules: [{variables: !reference [.b]}]}", "job a: the variable A may be set where"),
+        ("a: {script: x, image: $A, parallel: !reference [.b, c]}", "job a: the variable A may be set where !referen"),
+        ("a: {script: x, image: $A, parallel: {matrix: [!reference [.b]]}}", "job a: the variable A may be set where"),
+        (
+            "a: {script: x, image: $A, rules: [!reference [.r, rules]]}\n.r: {rules: [{variables: {A: c}}]}",
+            "job a: the variable A has several values",
+        ),
+        (
+            ".b: {variables: !reference [.v]}\na: {script: x, image: $A, extends: .b, variables: {C: x}}",
+            "job a: the variable A may be set where !reference",
+        ),
         ("a: {script: x, image: !reference {name: b}}", "job a: expected a text, got the tag !reference"),
         ("a: {script: x, services: one two}", "invalid name 'one two'"),
         (

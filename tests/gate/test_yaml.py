@@ -100,6 +100,12 @@ def test_a_text_knows_where_it_stands(text: str, place: str, literal: bool) -> N
         ("a: 1\nb: 2\na: 3", "f:3:1 the key 'a' occurs twice in one mapping"),
         ('{"a": 1, a: 2}', "f:1:10 the key 'a' occurs twice in one mapping"),
         ("<<: {}\n<<: {}", "f:2:1 the key '<<' occurs twice in one mapping"),
+        (
+            "a: &x {k: 1}\nb: {k: 2, <<: *x}",
+            "f:2:11 << brings 'k', which stands before it: programs differ in which one counts",
+        ),
+        ("a: &x {k: 1}\nb: {'<<': *x}", "f:2:5 << is written so that only some programs merge what it names"),
+        ("a: &x {k: 1}\nb: {!!str <<: *x}", "f:2:5 << is written so that only some programs merge what it names"),
         ("<<: 1", "f:1:1 << merges something that is no mapping"),
         ("? [a]\n: 1", "f:1:3 a key is a list or mapping: expected a text"),
         ("a: &x [1]\n*x : 1", "f:2:1 a key is a list or mapping: expected a text"),

@@ -132,7 +132,7 @@ class _Reader:
             self._read_extended(extends, service, services, path)
         if "image" in service.nodes:
             self.collector.node(service.nodes["image"], context, expanded=self._expanded, hint=_HINT)
-        elif service.gathered["build"]:
+        if service.gathered["build"] and self._is_built(service, context):
             self._read_dockerfile(service.gathered["build"], service.folder, context)
         for build in service.gathered["build"]:
             self._read_contexts(build, context)
@@ -141,6 +141,10 @@ class _Reader:
                 if isinstance(volume, Table) and volume.text("type") == "image":
                     what = f"{context} volume {volume.text('target')}"
                     self.collector.node(volume.get("source"), what, expanded=self._expanded, hint=_HINT)
+
+    def _is_built(self, service: _Service, context: str) -> bool:
+        """A service that has an image, too, is built where it cannot be pulled, or must not."""
+        return "image" not in service.nodes or self._text(service.nodes.get("pull_policy"), context) == "build"
 
     def _read_extended(
         self, extends: Node, service: _Service, services: Mapping[str, _Service], path: tuple[str, ...]

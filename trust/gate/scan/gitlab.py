@@ -27,6 +27,9 @@ _JOB_KEYS = frozenset({"script", "trigger", "extends", "stage", "run"})
 _HINT = "only GitLab knows it: give it in the environment, or name the image on the command line"
 _INCLUDE_HINT = "give GitLab's merged configuration in its place (pipeline editor, or the API's ci/lint)"
 _MAX_NESTING = 20
+_REFERENCE = "!reference"
+_NO_TABLE = KEYWORDS - {"default", "variables", "workflow"}
+"""Where a reference is no problem, or is found where it is used."""
 
 
 def is_pipeline(document: Table) -> bool:
@@ -40,6 +43,9 @@ def read_pipeline(document: Table, env: Mapping[str, str], path: Path | None, co
     """The images of the jobs, and those that the file has for jobs of other files."""
     reader = _Reader(document, env, collector)
     _read_includes(document, path, collector)
+    for name, node in document.entries.items():
+        if name not in _NO_TABLE and node.tag is not None:
+            collector.problem(node.place, f"{name} is what the tag {node.tag[:100]} names", _INCLUDE_HINT)
     jobs = {name: node for name, node in document.entries.items() if name not in KEYWORDS and isinstance(node, Table)}
     for name in jobs:
         if not name.startswith("."):
@@ -82,6 +88,9 @@ class _Reader:
     def _over_extended(self, job: Table, jobs: Mapping[str, Table], path: tuple[str, ...]) -> dict[str, Node]:
         merged: dict[str, Node] = {}
         extends = job.get("extends")
+        if extends is not None and extends.tag is not None:
+            self.collector.text(extends, f"job {path[0]} extends")
+            extends = None
         for item in extends.items if isinstance(extends, Array) else () if extends is None else (extends,):
             base = self.collector.text(item, f"job {path[0]} extends")
             if base in path or len(path) > _MAX_NESTING:
@@ -93,12 +102,12 @@ class _Reader:
 
     def read_job(self, name: str, keys: Mapping[str, Node]) -> None:
         own = Table(self.document.source, dict(keys), self.document.offset)
-        variables = _Variables(self.env)
+        variables = _Variables(self.env, self.document)
         variables.take(self.document.get("variables"))
-        variables.vary(self.document.items("workflow", "rules"))
+        variables.vary(self.document.get("workflow", "rules"))
         variables.take(own.get("variables"))
-        variables.vary(own.items("rules"))
-        variables.matrix(own.items("parallel", "matrix"))
+        variables.vary(own.get("rules"))
+        variables.matrix(own.get("parallel"))
         label = f"template {name}" if name.startswith(".") else f"job {name}"
         for key in ("image", "services"):
             node = own.get(key)
@@ -109,7 +118,7 @@ class _Reader:
                 self.inherited.add(key)
 
     def read_defaults(self) -> None:
-        variables = _Variables(self.env)
+        variables = _Variables(self.env, self.document)
         variables.take(self.document.get("variables"))
         for key in ("image", "services"):
             if key not in self.inherited:
@@ -138,28 +147,52 @@ class _Variables:
     """A job's variables: the file's own over the environment's."""
 
     env: Mapping[str, str]
+    document: Table
     values: dict[str, str] = field(default_factory=dict)
     varying: set[str] = field(default_factory=set)
+    unknown: bool = False
+    """Whether any of them may have a value that this file does not tell."""
     resolved: dict[str, str] = field(default_factory=dict)
     """Values with others put in, each once: they may stand in each other many times."""
 
     def take(self, node: Node | None) -> None:
         """A mapping of names to texts, or to mappings with ``value``."""
+        self.unknown |= node is not None and (node.tag is not None or not isinstance(node, Table))
         for name, item in node.entries.items() if isinstance(node, Table) else ():
             value = item.get("value") if isinstance(item, Table) else item
             if isinstance(value, Scalar):
                 self.values[name] = value.value
                 self.varying.discard(name)
+            elif value is not None:
+                self.varying.add(name)
 
-    def vary(self, rules: tuple[Node, ...]) -> None:
-        """Rules that set variables."""
-        for rule in rules:
-            variables = rule.get("variables") if isinstance(rule, Table) else None
-            self.varying.update(variables.entries if isinstance(variables, Table) else ())
+    def vary(self, rules: Node | None) -> None:
+        """Rules that set variables, here or where a reference leads."""
+        waiting, seen = [rules], set[int]()
+        while waiting:
+            rule = waiting.pop()
+            if id(rule) in seen:
+                continue
+            seen.add(id(rule))
+            if isinstance(rule, Table):
+                variables = rule.get("variables")
+                self.unknown |= variables is not None and not isinstance(variables, Table)
+                self.varying.update(variables.entries if isinstance(variables, Table) else ())
+            elif isinstance(rule, Array) and rule.tag is None:
+                waiting.extend(rule.items)
+            elif isinstance(rule, Array):
+                target = self.document.get(*(item.value for item in rule.items if isinstance(item, Scalar)))
+                self.unknown |= rule.tag != _REFERENCE or target is None
+                waiting.append(target)
 
-    def matrix(self, rows: tuple[Node, ...]) -> None:
+    def matrix(self, parallel: Node | None) -> None:
         """``parallel: matrix``: one job for each value."""
-        for row in rows:
+        if parallel is None or isinstance(parallel, Scalar):
+            return
+        rows = parallel.get("matrix") if isinstance(parallel, Table) else parallel
+        self.unknown |= not isinstance(rows, Array) or rows.tag is not None
+        for row in rows.items if isinstance(rows, Array) else ():
+            self.unknown |= not isinstance(row, Table)
             self.varying.update(row.entries if isinstance(row, Table) else ())
 
     def expanded(self, text: str, path: tuple[str, ...] = ()) -> str:
@@ -170,6 +203,8 @@ class _Variables:
         def value_of(name: str) -> str | None:
             if name in path or len(path) > _MAX_NESTING:
                 raise UsageError(f"the variable {name} is defined by itself")
+            if self.unknown:
+                raise UsageError(f"the variable {name} may be set where {_REFERENCE} leads")
             if name in self.varying:
                 raise UsageError(f"the variable {name} has several values: rules or a matrix set it")
             if name not in self.values:
@@ -188,6 +223,8 @@ def _over(below: Mapping[str, Node], above: Mapping[str, Node]) -> dict[str, Nod
         other = below.get(key)
         if isinstance(node, Table) and isinstance(other, Table) and node.tag is None and other.tag is None:
             merged[key] = Table(node.source, _over(other.entries, node.entries), node.offset)
+        elif key == "variables" and isinstance(node, Table) and other is not None and other.tag is not None:
+            merged[key] = Table(node.source, node.entries, node.offset, other.tag)  # more is in it than is known
         else:
             merged[key] = node
     return merged

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trust.gate.scan.tree import Array, Scalar
+from trust.gate.scan.tree import Array
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trust.gate.scan.collect import Collector
     from trust.gate.scan.tree import Table
 
@@ -18,6 +20,11 @@ _RENDERED = {
     "helmChartInflationGenerator": "renders charts",
     "generators": "generates resources",
     "transformers": "transforms resources",
+    "patches": "changes resources",
+    "patchesStrategicMerge": "changes resources",
+    "patchesJson6902": "changes resources",
+    "replacements": "changes resources",
+    "vars": "changes resources",
 }
 _REMOTE = ("://", "git@", "github.com/")
 
@@ -29,12 +36,17 @@ def is_kustomization(document: Table) -> bool:
     )
 
 
-def read_kustomization(document: Table, collector: Collector) -> None:
+def read_kustomization(document: Table, path: Path | None, collector: Collector) -> None:
     """Note what keeps the other files from telling the images that would run."""
     for key, what in _RENDERED.items():
         if (node := document.get(key)) is not None and not (isinstance(node, Array) and not node.items):
             collector.problem(node.place, f"{key} {what}: the files alone do not tell which images run", _HINT)
     for key in ("resources", "components", "bases"):
         for item in document.items(key):
-            if isinstance(item, Scalar) and any(mark in item.value for mark in _REMOTE):
-                collector.problem(item.place, f"{key} names {item.value[:200]!r}, which is not on this disk", _HINT)
+            text = collector.text(item, key)
+            if any(mark in text for mark in _REMOTE):
+                collector.problem(item.place, f"{key} names {text[:200]!r}, which is not on this disk", _HINT)
+            elif text:
+                target = None if path is None else path.parent / text
+                paths = () if target is None else (target, *(target / name for name in sorted(NAMES)))
+                collector.need(item.place, paths, f"{key} names {text[:200]!r}, which is not among the inputs", _HINT)

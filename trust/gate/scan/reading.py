@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from trust.gate.scan.options import ScanOptions
 
 EMPTY_HINT = "leave it out, or allow files without images with --allow-empty"
+_ESCAPE = re.compile(r"\\(?:u00|U0000|x|\r?\n)")
+"""Those of JSON and YAML that can hide a letter."""
 _UNKNOWN = "is of no kind that is read here"
 _EXPECTED = (
     "expected a list of images, a Dockerfile, a compose file, Kubernetes manifests, a workflow of GitHub Actions, "
@@ -142,7 +145,7 @@ class Reading:
             return False
         is_resource = kubernetes.is_resource(node)
         if kustomize.is_kustomization(node) or (base in kustomize.NAMES and not is_resource):
-            kustomize.read_kustomization(node, self.collector)
+            kustomize.read_kustomization(node, path, self.collector)
         elif base.endswith(gitlab.NAME):  # before the others: any word may be the name of a job
             gitlab.read_pipeline(node, self.options.env, path, self.collector)
         elif is_resource:
@@ -232,5 +235,8 @@ def _is_compose_name(base: str) -> bool:
 
 
 def _may_be_manifest(source: Source) -> bool:
-    """Of the JSON files in a folder, settings and packages mostly, those that say so, or could say it in escapes."""
-    return "\\u00" in source.text or ('"apiVersion"' in source.text and '"kind"' in source.text)
+    """Of the JSON files in a folder, settings and packages mostly, those that say so, or could say it in escapes.
+
+    Without quotes, since kubectl reads YAML under this name, too.
+    """
+    return _ESCAPE.search(source.text) is not None or ("apiVersion" in source.text and "kind" in source.text)

@@ -3,7 +3,8 @@
 ruamel.yaml gives the events and their marks; the tree is made here. Its own composer and
 constructors are not used: they resolve types, forget where texts stand, and follow any tag and any
 number of aliases. What two programs could read differently is refused here: duplicate keys, keys
-that are no text, aliases inside what they name.
+that are no text, aliases inside what they name, merge keys behind a key that they bring, too (kubectl and
+GitLab take what is merged then, others what is written).
 """
 
 from __future__ import annotations
@@ -173,7 +174,12 @@ class _Composer:
             keys[name] = offset
             own[name] = self._node(self._next(), level + 1)
             if name == _MERGE_KEY:
+                if not isinstance(key, ScalarEvent) or key.style is not None or key.tag is not None:
+                    raise _RefusedError(offset, "<< is written so that only some programs merge what it names")
                 merged = _merged(own[name].node, offset)
+                if (both := next((known for known in own if known in merged), None)) is not None:
+                    message = f"<< brings {both[:80]!r}, which stands before it: programs differ in which one counts"
+                    raise _RefusedError(offset, message)
         entries = merged | {name: sized.node for name, sized in own.items() if name != _MERGE_KEY}
         node = Table(self.source, entries, event.start_mark.index, _tag(event), keys)
         return self._sized(node, list(own.values()), level, extra=len(own))
