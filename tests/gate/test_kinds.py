@@ -250,7 +250,7 @@ def test_an_action_on_standard_input_is_told_by_its_words() -> None:
         ("a: {script: x, image: $A, variables: {A: one}}\nworkflow: {rules: [{variables: {A: x}}]}", ["one"]),
         (".t: {image: {name: one, entrypoint: ['']}}\na: {script: x, extends: .t, image: {name: two}}", ["two"]),
         (
-            ".t: {services: [one]}\na: {script: x, extends: [.t, .gone], services: [two, {name: three}]}",
+            ".t: {services: [one]}\na: {script: x, extends: [.t], services: [two, {name: three}]}",
             ["two", "three"],
         ),
         ("default: {services: [one], image: two}\na: {script: x}\nimage: no", ["one", "two"]),
@@ -273,6 +273,7 @@ def test_the_jobs_of_a_pipeline(text: str, images: list[str]) -> None:
     [
         ("a: {script: x, services: !reference [.b, c]}", "job a services: expected a text, got the tag !reference"),
         ("a: {script: x, services: [!reference [.b, c]]}", "job a service: expected a text, got the tag !reference"),
+        ("a: {script: x, image: b, extends: .t}", "job a extends '.t', which is not in this file"),
         ("a: !reference [.b, c]", "a is what the tag !reference names"),
         ("default: !reference [.b]\na: {script: x, image: b}", "default is what the tag !reference names"),
         ("a: {script: x, image: b, extends: !reference [.b, c]}", "job a extends: expected a text, got the tag !ref"),

@@ -290,7 +290,18 @@ def test_a_pipeline_needs_what_it_includes(tmp_path: Path) -> None:
             "ci/a.yml": "a: {script: x, image: a}",
         },
     )
+    missing = ".gitlab-ci.yml:1:10 include '/ci/a.yml', which is not among the inputs, or holds no job"
     assert read(tmp_path, ".")["problems"] == []
-    assert read(tmp_path, ".gitlab-ci.yml")["problems"] == [
-        ".gitlab-ci.yml:1:10 include '/ci/a.yml', which is not among the inputs"
+    assert read(tmp_path, ".gitlab-ci.yml")["problems"] == [missing]
+    write(tmp_path, {"ci/a.yml": "default: {image: hidden}"})
+    assert read(tmp_path, ".")["problems"] == [missing]
+
+
+def test_a_pipeline_sets_the_variables_of_what_it_includes(tmp_path: Path) -> None:
+    included = "variables: {A: a}\na: {script: x, image: $A}"
+    write(tmp_path, {".gitlab-ci.yml": "include: ci/a.yml\nb: {script: x, image: b}", "ci/a.yml": included})
+    assert read(tmp_path, ".")["problems"] == []
+    write(tmp_path, {".gitlab-ci.yml": "include: ci/a.yml\na: {variables: {A: evil}}\nb: {script: x, image: b}"})
+    assert read(tmp_path, ".")["problems"] == [
+        "ci/a.yml:2:23 job a is made of variables, which files that include this one may set"
     ]

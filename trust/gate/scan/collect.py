@@ -29,12 +29,14 @@ class Need:
         place: where it is named.
         paths: where it may be; empty where nobody can tell.
         message: what needs it.
+        pipeline: whether it must be read as a GitLab CI file.
     """
 
     place: Place
     paths: tuple[Path, ...]
     message: str
     hint: str = ""
+    pipeline: bool = False
 
 
 @dataclass(slots=True)
@@ -102,9 +104,11 @@ class Collector:
         """Note what yields no image on purpose."""
         self.left_out[LeftOut(replace(place, span=None), reason)] = None
 
-    def need(self, place: Place, paths: tuple[Path, ...], message: str, hint: str = "") -> None:
+    def need(
+        self, place: Place, paths: tuple[Path, ...], message: str, hint: str = "", *, pipeline: bool = False
+    ) -> None:
         """Note a file that must be among the inputs."""
-        self.needs[Need(place, paths, message, hint)] = None
+        self.needs[Need(place, paths, message, hint, pipeline)] = None
 
     def result(self) -> Scan:
         """What was found, without the needs, which the caller has met or turned into problems."""

@@ -25,7 +25,7 @@ KEYWORDS = {"default", "include", "stages", "types", "variables", "workflow", "s
 KEYWORDS |= {"image", "services", "cache", "before_script", "after_script"}
 _JOB_KEYS = frozenset({"script", "trigger", "extends", "stage", "run"})
 _HINT = "only GitLab knows it: give it in the environment, or name the image on the command line"
-_INCLUDE_HINT = "give GitLab's merged configuration in its place (pipeline editor, or the API's ci/lint)"
+INCLUDE_HINT = "give GitLab's merged configuration in its place (pipeline editor, or the API's ci/lint)"
 _MAX_NESTING = 20
 _REFERENCE = "!reference"
 _NO_TABLE = KEYWORDS - {"default", "variables", "workflow"}
@@ -45,7 +45,7 @@ def read_pipeline(document: Table, env: Mapping[str, str], path: Path | None, co
     _read_includes(document, path, collector)
     for name, node in document.entries.items():
         if name not in _NO_TABLE and node.tag is not None:
-            collector.problem(node.place, f"{name} is what the tag {node.tag[:100]} names", _INCLUDE_HINT)
+            collector.problem(node.place, f"{name} is what the tag {node.tag[:100]} names", INCLUDE_HINT)
     jobs = {name: node for name, node in document.entries.items() if name not in KEYWORDS and isinstance(node, Table)}
     for name in jobs:
         if not name.startswith("."):
@@ -98,6 +98,9 @@ class _Reader:
             elif base in jobs:
                 self.extended.add(base)
                 merged = _over(merged, self.with_extended(jobs, (*path, base)))
+            elif base:
+                message = f"job {path[0]} extends {base[:100]!r}, which is not in this file"
+                self.collector.problem(item.place, message, INCLUDE_HINT)
         return _over(merged, job.entries)
 
     def read_job(self, name: str, keys: Mapping[str, Node]) -> None:
@@ -238,8 +241,12 @@ def _read_includes(document: Table, path: Path | None, collector: Collector) -> 
         if text and "://" not in text and "$" not in text and "*" not in text:
             paths = tuple(root / text.lstrip("/") for root in (path.parents if path is not None else ()))
             collector.need(
-                item.place, paths, f"include {text[:200]!r}, which is not among the inputs", "name it as well"
+                item.place,
+                paths,
+                f"include {text[:200]!r}, which is not among the inputs, or holds no job",
+                f"name it as well, or {INCLUDE_HINT}",
+                pipeline=True,
             )
         else:
             what = ", ".join(item.entries) if isinstance(item, Table) else re.sub(r"\s+", " ", text)[:200]
-            collector.problem(item.place, f"include ({what[:200]}): its jobs are not in this file", _INCLUDE_HINT)
+            collector.problem(item.place, f"include ({what[:200]}): its jobs are not in this file", INCLUDE_HINT)

@@ -39,6 +39,8 @@ class Reading:
     options: ScanOptions
     collector: Collector = field(default_factory=Collector)
     seen: set[Path] = field(default_factory=set)
+    pipelines: dict[Path, bool] = field(default_factory=dict)
+    """GitLab CI files, and whether they may set variables: of all jobs, or of one that an included file defines."""
     projects: dict[Path | None, list[tuple[str, compose.Layer]]] = field(default_factory=dict)
 
     def read_path(self, path: Path) -> None:
@@ -71,8 +73,26 @@ class Reading:
         for layers in self.projects.values():
             self._read_project([layer for _, layer in layers], layers[0][0], named=True)
         for need in self.collector.needs:
-            if not any(_resolved(path) in self.seen for path in need.paths):
+            known = self.pipelines.keys() if need.pipeline else self.seen
+            met = {resolved for path in need.paths if (resolved := _resolved(path)) in known}
+            if not met:
                 self.collector.problem(need.place, need.message, need.hint)
+            elif need.pipeline:
+                self._check_included(met)
+
+    def _check_included(self, paths: set[Path | None]) -> None:
+        """An included file's own variables do not count where the pipeline's other files set them."""
+        if not any(sets for path, sets in self.pipelines.items() if path not in paths):
+            return
+        for found in self.collector.found:
+            if found.place.span is None and _resolved(Path(found.place.path)) in paths:
+                message = f"{found.context} is made of variables, which files that include this one may set"
+                self.collector.problem(found.place, message, gitlab.INCLUDE_HINT)
+
+    def _read_pipeline(self, node: Table, path: Path | None) -> None:
+        gitlab.read_pipeline(node, self.options.env, path, self.collector)
+        if path is not None and (resolved := _resolved(path)) is not None:
+            self.pipelines[resolved] = "variables" in node.source.text or "\\" in node.source.text
 
     def _read_candidate(self, candidate: files.Candidate) -> None:
         path, name = candidate.path, candidate.name
@@ -147,7 +167,7 @@ class Reading:
         if kustomize.is_kustomization(node) or (base in kustomize.NAMES and not is_resource):
             kustomize.read_kustomization(node, path, self.collector)
         elif base.endswith(gitlab.NAME):  # before the others: any word may be the name of a job
-            gitlab.read_pipeline(node, self.options.env, path, self.collector)
+            self._read_pipeline(node, path)
         elif is_resource:
             kubernetes.read_resource(node, self.options.crd_paths, self.collector)
         elif github.is_workflow(node):
@@ -157,7 +177,7 @@ class Reading:
         elif compose.is_compose(node) or _is_compose_name(base):
             self._take_compose(node, source, path, named=named)
         elif gitlab.is_pipeline(node):
-            gitlab.read_pipeline(node, self.options.env, path, self.collector)
+            self._read_pipeline(node, path)
         else:
             return False
         return True
