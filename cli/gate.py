@@ -125,6 +125,8 @@ def gate(
     if write and (check or locked is not None):
         raise UsageError("--write changes what --check and --locked hold to: expected one of them")
     at = _moment(desk, effective_time, valid_in)
+    if at < desk.now and (write or lock is not None):
+        raise UsageError("--write and --lock hold on to what is valid today: expected no moment in the past")
     asked = _Asked(
         environment=desk.environment,
         policy=load_policy(policy),
@@ -310,7 +312,7 @@ def _write_pins(decisions: Sequence[Decision]) -> None:
             if found.place.span is not None and found.place.path not in {"", inputs.STDIN}:
                 digests[found.place.path][found.place.span] = item.digest
         for problem in unwritable(item.image.found):
-            terminal.note(f"{problem.place} {problem.message}")
+            terminal.note(f"Not pinned: {problem.place} {problem.message}")
     for path, spans in digests.items():
         old = read_file(Path(path))
         new = pinned(old, spans)

@@ -191,6 +191,9 @@ def test_another_day(shop: Shop, dockseal: Dockseal) -> None:
     later = (datetime.now(UTC) + timedelta(days=15)).strftime("%Y-%m-%dT%H:%M:%S+01:00")
     dockseal("gate", "--effective-time", later, name, code=1)
     dockseal("gate", "--effective-time", "2026-01-01T00:00:00Z", name)
+    for option in ("--write", "--lock"):  # what has expired since would pass
+        told = dockseal("gate", option, "--effective-time", "2026-01-01T00:00:00Z", name, code=2)
+        assert "expected no moment in the past" in told.err
 
 
 def test_the_lock_file(shop: Shop, dockseal: Dockseal, project: Path, home: Path) -> None:

@@ -320,6 +320,7 @@ def test_sarif_stays_what_it_is() -> None:
     assert sarif.render(hostile()).isascii()
     assert len(run["results"]) == 4
     assert all("\n" not in result["message"]["text"] for result in run["results"])
+    assert not any("](" in result["message"]["text"] for result in run["results"])
 
 
 def test_junit_stays_well_formed() -> None:

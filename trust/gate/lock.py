@@ -12,7 +12,7 @@ the newest root file and ``state`` the state's version.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trust import strictjson
@@ -72,7 +72,7 @@ class Lock:
 
 def reference_of(image: Image) -> str:
     """The name of an image in a lock file: a pinned digest changes with every ``--write``, the tag stays."""
-    return image.name.partition("@")[0] if image.tag is not None else image.name
+    return str(replace(image.asked, digest=None)) if image.tag is not None else image.name
 
 
 def write(decisions: Iterable[Decision]) -> bytes:

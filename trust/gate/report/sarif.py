@@ -100,7 +100,7 @@ def _result(name: str, level: str, text: str, place: Place, report: Report) -> d
         "ruleId": f"dockseal/{name}",
         "ruleIndex": _RULES.index(name),
         "level": level,
-        "message": {"text": text},
+        "message": {"text": text.replace("](", "] (")},  # no link (SARIF 2.1.0, 3.11.6)
         "locations": [
             {"physicalLocation": {"artifactLocation": _artifact(place.path, report.folder), "region": region}}
         ],
