@@ -276,6 +276,8 @@ def _signer_plan(
     if base is not None and name in base.targets:
         same = {key.keyid for key in public} == set(base.role(name).keyids)
         return SignerPlan(item.name, None, f"a signer here already{'' if same else ', with other keys'}", key_here)
+    if base is not None and name in base.versions:  # the snapshot goes on listing those
+        return SignerPlan(item.name, None, "removed here; `dockseal signer add` takes it back", key_here)
     if base is not None and any(draft.role == name for open_ in writer.proposals for draft in open_.proposed.drafts):
         return SignerPlan(item.name, None, "proposed here already", key_here)
     return SignerPlan(item.name, NewSigner(name, public, item.role.threshold, patterns), None, key_here)

@@ -245,6 +245,17 @@ def test_import_with_all_keys(
     assert {item["reason"] for item in again["signers"]} == {"a signer here already"}
 
 
+def test_import_again_does_not_bring_a_removed_signer_back(
+    at: tuple[str, str], name: str, double: NotaryDouble, dockseal: Dockseal, tmp_path: Path
+) -> None:
+    folder = docker_folder(tmp_path / "trust", double, name, "root", "targets", "alice")
+    run = ("notary", "import", *at, FIRST_USE, "--keys", folder, "-y", "-o", "json")
+    dockseal(*run, name)
+    dockseal("signer", "remove", "-y", "alice", name)
+    again = dockseal(*run, name).json
+    assert [item["reason"] for item in again["signers"]] == ["removed here; `dockseal signer add` takes it back"]
+
+
 def test_import_without_keys_makes_new_ones_and_proposes_the_signers(
     at: tuple[str, str], name: str, dockseal: Dockseal
 ) -> None:
