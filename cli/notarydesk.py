@@ -107,12 +107,14 @@ class Notary:
         Raises:
             DocksealError: the verdict.
         """
-        from trust.notary.reader import read
+        from trust.notary.reader import Seen, read
         from trust.notary.sources import Folder
 
         source: Source = Folder(folder, self.gun)
         now = None if allow_expired else self._desk.now
-        return read(source, self.gun, self._named_root(), lambda _: True, now)  # what it trusts is shown
+        seen = self._seen()
+        known = None if seen is None else Seen(seen.root)  # docker's copy may be older than what the server had since
+        return read(source, self.gun, known, self._accepts, now)
 
     def publisher(self) -> Publisher:
         """Publishes there."""
