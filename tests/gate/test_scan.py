@@ -265,6 +265,19 @@ def test_an_env_file_that_cannot_be_read_is_a_problem(tmp_path: Path, data: byte
 # What files need
 
 
+def test_an_env_file_turns_profiles_and_files_on(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "compose.yaml": "services: {a: {image: a}, b: {image: b, profiles: [p]}, c: {image: c, profiles: [q]}}",
+            ".env": "COMPOSE_PROFILES=x, p\nCOMPOSE_FILE=compose.yaml:more.txt\n",
+        },
+    )
+    found = read(tmp_path, "compose.yaml")
+    assert [line.split()[1] for line in found["images"]] == ["a", "b"]
+    assert found["problems"] == [".env COMPOSE_FILE names 'more.txt', which is not among the inputs"]
+
+
 def test_a_workflow_needs_its_own_actions_and_workflows(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 EMPTY_HINT = "leave it out, or allow files without images with --allow-empty"
 _ESCAPE = re.compile(r"\\(?:u00|U0000|x|\r?\n)")
 """Those of JSON and YAML that can hide a letter."""
+_PROFILES, _FILES, _SEPARATOR = "COMPOSE_PROFILES", "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR"
+"""Docker, "Set or change pre-defined environment variables": what a project's ``.env`` may turn on, too."""
 _UNKNOWN = "is of no kind that is read here"
 _EXPECTED = (
     "expected a list of images, a Dockerfile, a compose file, Kubernetes manifests, a workflow of GitHub Actions, "
@@ -205,8 +207,15 @@ class Reading:
 
     def _read_project(self, layers: list[compose.Layer], name: str, *, named: bool) -> None:
         before = self._count()
-        variables = {**self._dotenv(layers[0].folder, name), **self.options.env}
-        around = compose.Surroundings(variables, self.options.profiles, self.options.build_args)
+        folder = layers[0].folder
+        dotenv = self._dotenv(folder, name)
+        variables = {**dotenv, **self.options.env}
+        profiles = (*self.options.profiles, *(text.strip() for text in variables.get(_PROFILES, "").split(",")))
+        if folder is not None:
+            for text in filter(None, dotenv.get(_FILES, "").split(variables.get(_SEPARATOR) or ":")):
+                message = f"{_FILES} names {text[:200]!r}, which is not among the inputs"
+                self.collector.need(Place(_env_name(name)), (folder / text,), message, "name it as well")
+        around = compose.Surroundings(variables, profiles, self.options.build_args)
         compose.read_project(layers, around, self.collector)
         if named:
             self._check_empty(Place(name), before, named=True)
@@ -214,7 +223,7 @@ class Reading:
     def _dotenv(self, folder: Path | None, name: str) -> dict[str, str]:
         if folder is None or not (folder / ".env").is_file():
             return {}
-        shown = str(PurePosixPath(name).parent / ".env")
+        shown = _env_name(name)
         try:
             source = Source.decode(shown, files.read(folder / ".env"))
         except UsageError as error:
@@ -248,6 +257,10 @@ def _resolved(path: Path) -> Path | None:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL character
         return None
+
+
+def _env_name(name: str) -> str:
+    return str(PurePosixPath(name).parent / ".env")
 
 
 def _is_compose_name(base: str) -> bool:
