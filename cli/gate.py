@@ -305,16 +305,23 @@ def _write_pins(decisions: Sequence[Decision]) -> None:
     from trust.gate.pin import pinned, unwritable
 
     digests: dict[str, dict[Span, Digest]] = defaultdict(dict)
+    texts: dict[tuple[str, Span], str] = {}
     for item in decisions:
         if item.outcome is not Outcome.PASSED or item.image.tag is None or item.digest is None:
             continue
         for found in item.image.found:
             if found.place.span is not None and found.place.path not in {"", inputs.STDIN}:
                 digests[found.place.path][found.place.span] = item.digest
+                texts[found.place.path, found.place.span] = found.text
         for problem in unwritable(item.image.found):
             terminal.note(f"Not pinned: {problem.place} {problem.message}")
     for path, spans in digests.items():
         old = read_file(Path(path))
+        for span in spans:  # in a name like oci:v1 the text begins earlier
+            if not texts[path, span].encode().endswith(old[slice(*span)]):
+                raise UsageError(
+                    f"{path} has changed since it was read: expected {texts[path, span]}", hint="run again"
+                )
         new = pinned(old, spans)
         if new != old:
             write_atomically(Path(path).resolve(), new, mode=Path(path).stat().st_mode, error=UsageError)

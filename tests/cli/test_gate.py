@@ -236,6 +236,13 @@ def test_write_and_check(shop: Shop, dockseal: Dockseal, project: Path) -> None:
     dockseal("gate", "--check", "-f", "compose.yaml")
 
 
+def test_a_file_that_has_changed_meanwhile_is_left_alone(shop: Shop, dockseal: Dockseal, project: Path) -> None:
+    (project / "images").write_text(f"{shop.name('app:v1')}\n")
+    told = dockseal("gate", "--write", "--images-from", "images", "--report", "json=images", code=2)
+    assert f"images has changed since it was read: expected {shop.name('app:v1')}" in told.err
+    assert json.loads((project / "images").read_bytes())["exitCode"] == 0  # the report, which was written first
+
+
 def test_write_renews_old_pins_and_check_refuses_them(shop: Shop, dockseal: Dockseal, project: Path) -> None:
     old = f"{shop.name('app:v1')}@{Digest.of(b'old')}"
     (project / "images").write_text(f"{old}\n")

@@ -167,6 +167,16 @@ def test_what_a_kustomization_stands_on_must_be_among_the_inputs(tmp_path: Path)
         ("{a: {build: {dockerfile_inline: 'FROM $$V', args: [V=1]}}}", [], ["line 1 of it: the variable V is not set"]),
         ("{a: {build: {context: 'git@x:y'}}}", [], ["service a is built from git@x:y/Dockerfile"]),
         ("{a: {image: x, pull_policy: build, build: {dockerfile_inline: FROM y}}}", ["x", "y"], []),
+        (
+            "{a: {extends: b, pull_policy: build}, b: {image: x, build: {dockerfile_inline: FROM y}}}",
+            ["x", "x", "y"],
+            [],
+        ),
+        (
+            "{a: {extends: b, image: x, build: {dockerfile_inline: FROM y}}, b: {extends: c}, c: {pull_policy: build}}",
+            ["x", "y"],
+            [],
+        ),
         ("{a: {image: x, pull_policy: build, build: b}}", ["x"], ["service a is built from b/Dockerfile"]),
         ("{a: {image: x, build: {additional_contexts: [b=../c, 'd=docker-image://y']}}}", ["x", "y"], []),
         ("{a: {image: x, volumes: [a:/b, {type: image, source: y}, {type: bind, source: z}]}}", ["x", "y"], []),

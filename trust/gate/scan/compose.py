@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALL_PROFILES = "*"
 MAX_EXTENDED = 20
 DOCKER_IMAGE = "docker-image://"
+_PULL_POLICY = "pull_policy"
 _RESET = "!reset"
 _OVERRIDE = "!override"
 _HINT = "set it in the environment, or in the file .env beside the compose file"
@@ -144,7 +145,7 @@ class _Reader:
 
     def _is_built(self, service: _Service, context: str) -> bool:
         """A service that has an image, too, is built where it cannot be pulled, or must not."""
-        return "image" not in service.nodes or self._text(service.nodes.get("pull_policy"), context) == "build"
+        return "image" not in service.nodes or self._text(service.nodes.get(_PULL_POLICY), context) == "build"
 
     def _read_extended(
         self, extends: Node, service: _Service, services: Mapping[str, _Service], path: tuple[str, ...]
@@ -165,7 +166,9 @@ class _Reader:
             if "image" in service.nodes:
                 inherited.nodes.pop("image", None)
                 inherited.gathered["build"] = []
+            inherited.nodes |= {key: node for key, node in service.nodes.items() if key == _PULL_POLICY}
             self._read_images(inherited, services, (*path, base))
+            service.nodes |= {key: node for key, node in inherited.nodes.items() if key == _PULL_POLICY}
         elif base:
             self.collector.problem(extends.place, f"service {path[0]} extends {base!r}, which is not there")
 
