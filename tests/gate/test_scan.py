@@ -295,6 +295,22 @@ def test_a_workflow_needs_its_own_actions_and_workflows(tmp_path: Path) -> None:
     assert len(read(tmp_path, ".github/workflows/w.yml")["problems"]) == 2
 
 
+def test_a_folder_that_lies_nearer_is_not_the_action_that_is_used(tmp_path: Path) -> None:
+    action = "runs: {using: docker, image: docker://a}"
+    write(
+        tmp_path,
+        {
+            ".github/workflows/w.yml": "on: x\njobs: {j: {steps: [{uses: ./action}]}}",
+            ".github/workflows/action/action.yml": action,
+            "action/action.yml": action,
+        },
+    )
+    assert read(tmp_path, ".")["problems"] == []
+    assert read(tmp_path, ".github")["problems"] == [
+        ".github/workflows/w.yml:2:27 job j step uses './action', which is not among the inputs"
+    ]
+
+
 def test_a_pipeline_needs_what_it_includes(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -91,7 +91,8 @@ def _read_uses(node: Node | None, context: str, path: Path | None, collector: Co
 
 
 def _local(text: str, path: Path | None) -> Iterator[Path]:
-    """Where a path below the repository's root may lead, which is some folder above the file."""
-    for root in path.parents if path is not None else ():
+    """Where a path below the repository's root may lead: the folder of ``.github``, else some folder above the file."""
+    above = path.absolute().parents if path is not None else ()
+    for root in [folder.parent for folder in above if folder.name == ".github"] or above:
         target = root / text
         yield from (target, target / "action.yml", target / "action.yaml", target / "Dockerfile")
