@@ -167,7 +167,10 @@ def import_(
     ] = False,
     update: Annotated[
         bool,
-        typer.Option("--update", help="Take tags over that mean something else here, where the registry agrees."),
+        typer.Option(
+            "--update",
+            help="Also take tags that mean something else here, where the registry agrees, or are not signed here.",
+        ),
     ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
@@ -212,7 +215,7 @@ def import_(
     result = notaryshow.takeover_json(plan, files, str(folder or notary.url.text))
     if dry_run or not (plan.changes or files):
         if text and not dry_run:
-            terminal.say("Nothing to do: everything is here already.")
+            terminal.say("Nothing to do.")
         elif not text:
             terminal.say_json(result | {"result": "dry-run" if dry_run else "unchanged"})
         return

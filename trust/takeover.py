@@ -119,7 +119,8 @@ def plan_takeover(
         signing: finds the private keys that are here.
         now: UTC, when the tags are signed anew.
         coming: ids (canonical) of keys that will be loaded before it is carried out.
-        update: take what a tag means there where it means something else here, and the registry's tag agrees.
+        update: take what a tag means there where it means something else here, and the registry's tag agrees; or
+            where there is trust data, in which it is not signed.
 
     Raises:
         DocksealError: the registry, or the trust data that is there, cannot be read or is not to be trusted.
@@ -250,6 +251,8 @@ def _target(
             raise UnsignedError(f"means {here.short} here; --update takes this one, as the registry's tag does")
         before = parse_rfc3339(str((signed.custom or {}).get("signedAt")))
         moment = moment if before is None else max(moment, before + timedelta(seconds=1))
+    elif base is not None and not update:  # a signature that was withdrawn here must not come back by itself
+        raise UnsignedError("is not signed here: withdrawn here, or new there; --update signs it")
     try:
         manifest = store.get_manifest(digest)
     except MissingError as error:

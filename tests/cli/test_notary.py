@@ -390,6 +390,19 @@ def test_import_again_takes_what_docker_has_pushed_since_where_it_is_asked_for(
     assert dockseal(*run, "--update", name).json["result"] == "unchanged"
 
 
+def test_import_again_does_not_bring_a_revoked_tag_back(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
+    run = ("notary", "import", *at, FIRST_USE, "-y", "-o", "json")
+    dockseal(*run, name)
+    dockseal("revoke", "-y", f"{name}:v2")
+    again = dockseal(*run, name).json
+    assert again["result"] == "unchanged"
+    (left,) = [tag["reason"] for tag in again["tags"] if tag["tag"] == "v2"]
+    assert left == "is not signed here: withdrawn here, or new there; --update signs it"
+    dockseal("verify", f"{name}:v2", code=10)
+    assert dockseal(*run, "--update", name).json["result"] == "imported"
+    dockseal("verify", f"{name}:v2")
+
+
 def test_import_can_be_declined(at: tuple[str, str], name: str, dockseal: Dockseal) -> None:
     with Terminal("notary", "import", *at, name) as terminal:
         terminal.expect("Take it over? [y/N]")
