@@ -120,7 +120,7 @@ def find_heads(store: Store, reader: Reader, machine: Machine, known: Sequence[T
 def _look(
     store: Store, reader: Reader, machine: Machine, known: Sequence[Trusted], *, wary: bool = False
 ) -> Heads | None:
-    """What :func:`find_heads` finds; ``wary`` believes no list of a state that lacks what was seen here."""
+    """What :func:`find_heads` finds; ``wary``: a state that lacks what was seen here hides no other."""
     tags = store.tags(MAX_TAGS)
     digest, pointer, problem = _pointer(store, reader, known)  # after the list: the pointer is what may move back
     found = _Search(store, reader, machine, known, pointer, announced(tags), wary).found()
@@ -130,7 +130,8 @@ def _look(
         machine.warn(f"the state that {POINTER_TAG} points at is left out: {problem}")
     if not found:
         return None
-    states, twins = _strongest_first(uncovered(_without_history(found, known)))
+    leading = [item for item in found if not wary or _has_seen(reader, item)]
+    states, twins = _strongest_first(uncovered(_without_history(found, known, leading)))
     _check_seen(reader, states)
     return Heads(states, twins, digest, tags)
 
@@ -154,14 +155,23 @@ def _check_seen(reader: Reader, states: Sequence[Trusted]) -> None:
     raise problems[0]
 
 
+def _has_seen(reader: Reader, state: Trusted) -> bool:
+    """Whether what this machine saw is part of a state."""
+    try:
+        reader.check_seen(state)
+    except RollbackError:
+        return False
+    return True
+
+
 def uncovered(states: Iterable[Trusted]) -> list[Trusted]:
     """The heads among these states."""
     unique = {item.verified.identity: item for item in states}.values()
     return [item for item in unique if not any(covers(other.verified, item.verified) for other in unique)]
 
 
-def _without_history(found: list[Trusted], known: Sequence[Trusted]) -> list[Trusted]:
-    """Without the states that another one, of no older root, has left more than the window behind.
+def _without_history(found: list[Trusted], known: Sequence[Trusted], leading: Sequence[Trusted]) -> list[Trusted]:
+    """Without the states that a leading one, of no older root, has left more than the window behind.
 
     What this run knows stays: it may be a change of its own, which others have overrun.
     """
@@ -172,7 +182,7 @@ def _without_history(found: list[Trusted], known: Sequence[Trusted]) -> list[Tru
         or not any(
             item.verified.version < other.verified.version - COVERED_VERSIONS
             and item.verified.root.version <= other.verified.root.version
-            for other in found
+            for other in leading
         )
     ]
 
@@ -229,11 +239,8 @@ class _Search:
         """The beginnings of the identities that need not be looked at, as they stand in the states' own tags."""
         links = trusted.verified.links
         known = {trusted.verified.identity, *dict(links.covers), *links.pending}
-        if self.wary:
-            try:
-                self.reader.check_seen(trusted)
-            except RollbackError:
-                known = {trusted.verified.identity}
+        if self.wary and not _has_seen(self.reader, trusted):
+            known = {trusted.verified.identity}
         return {identity[:12] for identity in known}
 
     def _floor(self, pointer: Trusted | None) -> int:
@@ -241,6 +248,8 @@ class _Search:
         if pointer is None:
             return 0
         version = pointer.verified.version
+        if self.wary and not _has_seen(self.reader, pointer):
+            version = self.reader.last_version
         if version >= FAST_FORWARDED:
             version = max((item.version for item in self.states if item.version < FAST_FORWARDED), default=0)
         return version - COVERED_VERSIONS

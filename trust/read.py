@@ -176,9 +176,14 @@ class Reader:
 
     def _floor(self, above: int) -> int:
         """The lowest version that can be the newest state's."""
+        return max(above + 1, self.last_version)
+
+    @property
+    def last_version(self) -> int:
+        """The version of the state that this machine saw last; 0 where it has seen none, or one fast-forwarded."""
         seen = self._memory.seen()
         last = 0 if seen is None else seen.versions["timestamp"]
-        return max(above + 1, last if last < FAST_FORWARDED else 0)
+        return last if last < FAST_FORWARDED else 0
 
     def _acceptable(self, state_tag: str, check: Callable[[Trusted], None]) -> Trusted | None:
         try:
