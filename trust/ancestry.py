@@ -78,7 +78,7 @@ class Ancestry:
     def read(self, item: Announced) -> tuple[Past, Digest] | None:
         """A state that is known, and the digest of its manifest, if it is there and the one that is vouched for."""
         try:
-            stored = read_announced(self._store, item.tag, self._cached)
+            stored = read_announced(self._store, item.tag, self._cached, lazily=True)
             past = past_of(stored.state)
         except (MissingError, TamperedError, UntrustedRootError):
             return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trust.ancestry import MAX_HISTORY, Ancestry
 from trust.errors import DocksealError, UnreachableError
 from trust.heads import Heads, reaches_all, uncovered
 from trust.publish import check_planned
-from trust.states import announced, own_tag, read_announced
+from trust.states import MAX_CANDIDATES, Announced, announced, own_tag, read_announced
 from trust.tuf.draft import state_on
 from trust.tuf.join import join
 from trust.tuf.state import COVERED_VERSIONS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
     from trust.signing import KeySigning
-    from trust.states import Announced
+    from trust.tuf.draft import Ground
     from trust.tuf.verified import Verified
 
 MAX_ANCESTORS = 8
@@ -39,6 +39,8 @@ class Joiner:
     reader: Reader
     machine: Machine
     signing: KeySigning
+    read: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    """The role files of past states, by identity: role and hash."""
 
     def join(self, heads: Heads) -> Trusted:
         """The state that joins several heads, and what was pending, signed and verified, not yet written.
@@ -49,15 +51,64 @@ class Joiner:
         """
         pending = uncovered(self._pending(heads))
         states = [head.verified for head in (*heads.states, *pending)]
-        ground = join(states, self._ancestor(states, heads.tags), self._signers_of)
+        ground = self._ground(states, heads.tags)
         if pending and not set(heads.base.verified.links.pending) - set(ground.pending):
             states = [head.verified for head in heads.states]  # nothing that was pending can be merged here
             if len(states) == 1:
                 return heads.base
-            ground = join(states, self._ancestor(states, heads.tags), self._signers_of)
+            ground = self._ground(states, heads.tags)
         ground = ground.with_twins([twin.verified for twin in heads.twins])
         state = state_on(ground, signing=self.signing, now=self.machine.now)
         return check_planned(state, heads.base.pin, self.machine, self.store.repository, {}, states)
+
+    def _ground(self, states: Sequence[Verified], tags: Sequence[str]) -> Ground:
+        ancestor = self._ancestor(states, tags)
+        left_behind = None if ancestor is None else self._left_behind(states, ancestor, announced(tags))
+        if left_behind is None:  # what was removed since could come back: nothing is merged
+            return join(states, None, self._signers_of)
+        return join(states, ancestor, self._signers_of, left_behind)
+
+    def _left_behind(
+        self, states: Sequence[Verified], ancestor: Verified, there: Sequence[Announced]
+    ) -> set[tuple[str, str]] | None:
+        """The files of some states that the line of another had and has replaced, by role and hash.
+
+        None where a state of that line is gone, or there are too many to read.
+        """
+        found: set[tuple[str, str]] = set()
+        for state in states:
+            older = _older_files(state, states, ancestor)
+            if older:
+                past = self._past_files(state, ancestor, there)
+                if past is None:
+                    return None
+                found |= older & past
+        return found
+
+    def _past_files(
+        self, state: Verified, ancestor: Verified, there: Sequence[Announced]
+    ) -> set[tuple[str, str]] | None:
+        """The role files of the ancestors of a state that are none of this ancestor, by role and hash."""
+        ancestry = Ancestry(self.store, self.reader.cached, there)
+        ancestry.follow(state, down_to=ancestor.version, reads=MAX_HISTORY)
+        before = {ancestor.identity, *dict(ancestor.links.covers)}
+        between = {
+            identity: version
+            for (version, _), identity in ancestry.known.items()
+            if identity not in before and version > ancestor.version - COVERED_VERSIONS
+        }
+        if len(between) > MAX_CANDIDATES:
+            return None
+        files: set[tuple[str, str]] = set()
+        for identity, version in between.items():
+            if identity not in self.read:
+                found = ancestry.read(Announced(own_tag(version, identity), version, identity[:12]))
+                if found is None:
+                    return None
+                hashes = {name: (meta.hashes or {}).get("sha256", "") for name, meta in found[0].meta.items()}
+                self.read[identity] = {(name.removesuffix(".json"), digest) for name, digest in hashes.items()}
+            files |= self.read[identity]
+        return files
 
     def _signers_of(self, name: str, role: Role) -> Sequence[Signer] | None:
         return self.signing(name, role) if self.signing.can_sign(role) else None
@@ -121,3 +172,15 @@ class Joiner:
 
 def _listed(state: Verified) -> set[tuple[int, str]]:
     return {(version, identity) for identity, version in state.links.covers}
+
+
+def _older_files(state: Verified, states: Sequence[Verified], ancestor: Verified) -> set[tuple[str, str]]:
+    """The files of others, by role and hash, that have changed since the ancestor and are older than the state's."""
+    versions = state.versions
+    return {
+        (name, other.state.digest(name).hex)
+        for other in states
+        for name in other.names
+        if other.state.versions[name] < versions.get(name, 0)
+        and (name not in ancestor.state.names or other.state.digest(name) != ancestor.state.digest(name))
+    }

@@ -94,9 +94,15 @@ def read_files(
 
 
 def open_files(
-    store: Store, manifest: Manifest, *, max_files: int, max_bytes: int, cached: Cached | None = None
+    store: Store,
+    manifest: Manifest,
+    *,
+    max_files: int,
+    max_bytes: int,
+    cached: Cached | None = None,
+    lazily: bool = False,
 ) -> Iterator[tuple[str, bytes | Far]]:
-    """Like :func:`read_files`, but a hash bin's file is fetched when it is asked for.
+    """Like :func:`read_files`, but a hash bin's file is fetched when it is asked for; lazily, so is any file.
 
     Raises:
         TamperedError: see :func:`read_files`.
@@ -118,7 +124,7 @@ def open_files(
             yield name, data
             continue
         far = Far(layer.digest, layer.size, store.name, partial(_fetch, store, layer, cached))
-        yield name, far if is_bin_file(name) else far.fetch()
+        yield name, far if lazily or is_bin_file(name) else far.fetch()
 
 
 def _fetch(store: Store, layer: Descriptor, cached: Cached | None) -> bytes:

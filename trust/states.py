@@ -91,14 +91,14 @@ def read_pointer(store: Store, cached: Cached) -> StoredState | None:
     return _read(store, manifest, cached)
 
 
-def read_announced(store: Store, tag: str, cached: Cached) -> StoredState:
-    """The state under a tag of its own.
+def read_announced(store: Store, tag: str, cached: Cached, *, lazily: bool = False) -> StoredState:
+    """The state under a tag of its own; lazily, each of its files is fetched when it is asked for.
 
     Raises:
         MissingError: it is gone.
         UntrustedRootError, TamperedError: it is no state, or malformed.
     """
-    return _read(store, store.get_manifest(tag), cached)
+    return _read(store, store.get_manifest(tag), cached, lazily=lazily)
 
 
 def announced(tags: Iterable[str]) -> tuple[Announced, ...]:
@@ -124,11 +124,12 @@ def point(store: Store, manifest: Manifest) -> None:
     store.put_manifest(manifest, POINTER_TAG)
 
 
-def _read(store: Store, manifest: Manifest, cached: Cached) -> StoredState:
+def _read(store: Store, manifest: Manifest, cached: Cached, *, lazily: bool = False) -> StoredState:
     if manifest.artifact_type != STATE_TYPE:
         raise UntrustedRootError(
             f"{store.name} holds no trust data that is known: expected {STATE_TYPE}, got {manifest.artifact_type!r}",
             hint="another tool uses the tag _trust; nothing was changed",
         )
-    files = open_files(store, manifest, max_files=MAX_STATE_FILES, max_bytes=MAX_STATE_BYTES, cached=cached)
+    limits = {"max_files": MAX_STATE_FILES, "max_bytes": MAX_STATE_BYTES}
+    files = open_files(store, manifest, **limits, cached=cached, lazily=lazily)
     return StoredState(State.of(files), manifest.digest)

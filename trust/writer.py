@@ -354,7 +354,7 @@ class Writer:
         """The repository's image tags, which move last of all."""
         return ImageTags(self.store, self._publisher.newer)
 
-    @property
+    @cached_property
     def _joiner(self) -> Joiner:
         return Joiner(self.store, self._reader, self._machine, self.signing)
 

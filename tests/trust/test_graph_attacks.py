@@ -32,6 +32,7 @@ from trust.heads import Heads, find_heads
 from trust.oci.manifest import Manifest
 from trust.pins import Pin
 from trust.read import Reader
+from trust.revoke import plan_revocation, revoke
 from trust.states import MAX_CANDIDATES, POINTER_TAG, encode, own_tag, point, read_announced
 from trust.strictjson import MAX_INTEGER
 from trust.tuf.roles import RoleKeys
@@ -39,7 +40,7 @@ from trust.tuf.state import COVERED_VERSIONS, EXTENSION, FAST_FORWARDED, State, 
 from trust.verify import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.doubles.faulty_registry import FaultyRegistry
@@ -453,6 +454,80 @@ def test_a_publisher_who_swallows_what_was_live_is_found_out_by_who_has_seen_it(
     carl = people.onlooker("carl", *ann.pins)
     assert carl.trusted_digest(store, "b") == signed.digest
     assert {carl.verdict(store, tag) for tag in ("a", "c")} == {"trusted"}
+
+
+def _on_nothing(number: int) -> Callable[[dict[str, Any]], None]:
+    """Says that a state has this version, and was made from no other."""
+
+    def change(body: dict[str, Any]) -> None:
+        body["version"] = number
+        body[EXTENSION] |= {"parents": [], "covers": {}}
+
+    return change
+
+
+def _old_file_on_what_was_before(evil: Team, states: Sequence[State]) -> list[State]:
+    later = {"timestamp": lambda body: body.update(version=4)}
+    return [evil.remake(states[0], later, raw={"targets": lambda _: states[1].role("targets")}, bump=True)]
+
+
+def _both_as_if_nothing_had_been_before(evil: Team, states: Sequence[State]) -> list[State]:
+    return [
+        evil.remake(states[1], {"timestamp": _on_nothing(100)}, bump=True),
+        evil.remake(states[2], {"timestamp": _on_nothing(101)}, bump=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [_old_file_on_what_was_before, _both_as_if_nothing_had_been_before],
+    ids=lambda plant: plant.__name__.strip("_").replace("_", " "),
+)
+def test_a_publisher_who_brings_a_genuine_old_file_back_gets_no_revoked_tag_signed_again(
+    server: FaultyRegistry, people: People, plant: Callable[[Team, Sequence[State]], list[State]]
+) -> None:
+    ann, store = people("ann"), remote(server.host)
+    states = []
+    for tag in ("a", "leaked"):
+        ann.push(store, tag, plain_image(tag))
+        states.append(live(store).state)
+    writer = ann.writer(store)
+    revoke(writer, plan_revocation(writer, "leaked"))
+    states.append(live(store).state)
+    for state in plant(team_of(people, store), states):
+        put_state(store, state, pointed=False)
+    ann.push(remote(server.host), "c", plain_image("c"))
+    assert set(live(store).targets["targets"].targets) == {"a", "c"}
+
+
+def test_where_the_history_of_an_old_file_is_gone_nothing_is_merged(server: FaultyRegistry, people: People) -> None:
+    ann, store = people("ann"), remote(server.host)
+    states = []
+    for tag in ("a", "leaked"):
+        ann.push(store, tag, plain_image(tag))
+        states.append(live(store).state)
+    writer = ann.writer(store)
+    revoke(writer, plan_revocation(writer, "leaked"))
+    (forged,) = _old_file_on_what_was_before(team_of(people, store), states)
+    put_state(store, forged, pointed=False)
+    server.add_manifest("app", sample("junk").manifest, own_tag(2, name(states[1])))
+    ann.push(remote(server.host), "c", plain_image("c"))
+    assert set(live(store).targets["targets"].targets) == {"a", "c"}
+    assert live(store).links.pending == (name(forged),)
+
+
+@pytest.mark.parametrize("points", [True, False], ids=["and points", "and only announces"])
+def test_a_publisher_who_jumps_ahead_of_what_was_live_locks_out_nobody_who_has_seen_it(
+    server: FaultyRegistry, people: People, points: bool
+) -> None:
+    ann, store = people("ann"), remote(server.host)
+    ann.push(store, "a", plain_image("a"))
+    old = live(store).state
+    ann.push(store, "b", plain_image("b"))
+    ahead = team_of(people, store).remake(old, {"timestamp": _on_nothing(COVERED_VERSIONS + 9)}, bump=True)
+    put_state(store, ahead, pointed=points)
+    ann.push(remote(server.host), "c", plain_image("c"))
+    assert {ann.verdict(store, tag) for tag in ("a", "b", "c")} == {"trusted"}
 
 
 # Floods

@@ -23,7 +23,7 @@ from trust.tuf.roles import bins_of, delegated_names
 from trust.tuf.state import COVERED_VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
     from tuf.api.metadata import Role
@@ -78,7 +78,12 @@ class _Side:
         return _accepts(delegator, self.name, self.head.state.role(self.name))
 
 
-def join(heads: Sequence[Verified], ancestor: Verified | None, signers_of: SignersOf) -> Ground:
+def join(
+    heads: Sequence[Verified],
+    ancestor: Verified | None,
+    signers_of: SignersOf,
+    superseded: Container[tuple[str, str]] = (),
+) -> Ground:
     """The ground that all heads share. With one head it is that head's own.
 
     Args:
@@ -86,6 +91,8 @@ def join(heads: Sequence[Verified], ancestor: Verified | None, signers_of: Signe
         ancestor: the newest state that all of them cover; None where there is none left, or never was one: states
             with which one repository began twice, under one root, are merged as if it had been empty.
         signers_of: signs merged files.
+        superseded: role and hex sha256 of files that a head's line had, and has left behind since the ancestor. They
+            are no change: whoever may publish can put a genuine old file into a new state.
 
     Raises:
         ConflictError: a role is left with no file that its delegator accepts.
@@ -96,7 +103,7 @@ def join(heads: Sequence[Verified], ancestor: Verified | None, signers_of: Signe
     if len(ordered) == 1:
         return Ground.of(strongest)
     root_of = newest_root(ordered)
-    joiner = _Joiner(ordered, ancestor, signers_of, root_of.root)
+    joiner = _Joiner(ordered, ancestor, signers_of, root_of.root, superseded)
     files = joiner.files()
     forked = {head.identity for head in ordered if head.state.roots != root_of.state.roots[: head.state.root_version]}
     left = joiner.left | forked
@@ -149,10 +156,19 @@ def _content(state: Verified) -> dict[str, Digest]:
 class _Joiner:
     """Settles one role after the other, from targets down the delegations that were settled before."""
 
-    def __init__(self, heads: Sequence[Verified], ancestor: Verified | None, signers_of: SignersOf, root: Root) -> None:
+    def __init__(
+        self,
+        heads: Sequence[Verified],
+        ancestor: Verified | None,
+        signers_of: SignersOf,
+        root: Root,
+        superseded: Container[tuple[str, str]],
+    ) -> None:
         self._heads = heads
         self._ancestor = ancestor
-        self._begin = all(not head.links.parents for head in heads)  # nothing was there before any of them
+        self._superseded = superseded
+        # nothing was there before any of them; a later state that names no parents hides what it was made from
+        self._begin = all(head.version == 1 and not head.links.parents for head in heads)
         self._signers_of = signers_of
         self._root = root
         self._refused: set[tuple[str, str]] = set()
@@ -189,6 +205,8 @@ class _Joiner:
         ):
             return None
         changed = [head for head in heads if self._has_changed(name, head, self._ancestor)]
+        if any(self._has_left_behind(name, head) for head in changed):
+            return None
         signers = self._signers_of(name, delegator.get_delegated_role(name)) if len(changed) > 1 else None
         if signers is None:
             return None
@@ -200,10 +218,14 @@ class _Joiner:
         return found
 
     def _has_changed(self, name: str, head: Verified, ancestor: Verified) -> bool:
-        files = [name, *(item for item, role in head.bins.items() if role == name)]
         return any(
-            item not in ancestor.names or head.state.digest(item) != ancestor.state.digest(item) for item in files
+            item not in ancestor.names or head.state.digest(item) != ancestor.state.digest(item)
+            for item in _files_of(name, head)
+            if (item, head.state.digest(item).hex) not in self._superseded
         )
+
+    def _has_left_behind(self, name: str, head: Verified) -> bool:
+        return any((item, head.state.digest(item).hex) in self._superseded for item in _files_of(name, head))
 
     def _was_spread_otherwise(self, head: Verified, settled: Mapping[str, Targets]) -> bool:
         """Whether a head has changed a bin of a role whose tags another side has spread over other bins.
@@ -277,11 +299,14 @@ class _Joiner:
         return list(found.values())
 
     def _changed(self, name: str, sides: list[_Side]) -> list[_Side]:
-        """Those that are not as the ancestor was; all, where that is not known."""
-        if self._ancestor is None or name not in self._ancestor.state.names or len(sides) == 1:
+        """Those that are not as the ancestor was, nor left behind since; all, where that is not known."""
+        if self._ancestor is None or len(sides) == 1:
             return sides
+        current = [side for side in sides if (name, side.digest.hex) not in self._superseded]
+        if name not in self._ancestor.state.names:
+            return current
         old = self._ancestor.state.digest(name)
-        return [side for side in sides if side.digest != old]
+        return [side for side in current if side.digest != old]
 
     def _merged(self, name: str, delegator: Root | Targets, sides: list[_Side]) -> tuple[bytes, Targets] | None:
         """All sides in one file, signed; None where that cannot be made here."""
@@ -311,3 +336,8 @@ def _accepts(delegator: Root | Targets, name: str, data: bytes) -> bool:
     except (RepositoryError, ValueError):
         return False
     return True
+
+
+def _files_of(name: str, head: Verified) -> list[str]:
+    """A role and its hash bins."""
+    return [name, *(item for item, role in head.bins.items() if role == name)]
