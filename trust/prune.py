@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from trust.ancestry import Ancestry
 from trust.errors import ConflictError, DeniedError, MissingError
 from trust.heads import find_heads, not_below
-from trust.proposals import MAX_PROPOSALS, read_proposals
+from trust.proposals import MAX_PROPOSALS, PROPOSAL_TYPE, read_proposals
 from trust.states import POINTER_TAG, announced
+from trust.strictjson import MAX_INTEGER
+from trust.tuf.state import COVERED_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +85,8 @@ def plan_prune(store: Store, reader: Reader, machine: Machine, keep_days: int = 
     ancestry = Ancestry(store, reader.cached, states)
     for head in (*heads.states, *heads.twins):
         ancestry.follow(head.verified)
-    outside = [item for item in states if item.identity not in _needed(heads)]
+    needed, waits = _needed(heads), _waiting_since(states, heads)
+    outside = [item for item in states if item.identity not in needed and item.version < waits]
     covered = [item for item in outside if (item.version, item.identity) in ancestry.known]
     old = tuple(_older(ancestry, heads, reversed(covered), machine.now - timedelta(days=keep_days)))
     left = {item.identity for item in states} - {state.identity[:12] for state in old}
@@ -109,7 +112,7 @@ def prune(store: Store, plan: Prunable) -> Pruned:
                 _remove(store, state.tag, state.digest)
                 removed.append(state.tag)
         for tag in plan.proposals:
-            digest = store.resolve(tag)
+            digest = _proposal_at(store, tag)
             if digest is not None and digest != pointed:
                 _remove(store, tag, digest)
                 removed.append(tag)
@@ -147,6 +150,13 @@ def _needed(heads: Heads) -> set[str]:
     return {identity[:12] for identity in needed | {state.identity for state in states}}
 
 
+def _waiting_since(states: Iterable[Announced], heads: Heads) -> int:
+    """The version from which on all stay: whoever merges what is pending compares with all that lies in between."""
+    pending = {identity[:12] for head in (*heads.states, *heads.twins) for identity in head.verified.links.pending}
+    waiting = [item.version for item in states if item.identity in pending]
+    return min(waiting) - COVERED_VERSIONS if waiting else MAX_INTEGER
+
+
 def _overtaken(store: Store, heads: Heads, left: set[str]) -> tuple[str, ...]:
     """The tags of proposals that were discarded, or overtaken while the state that they stand on is gone."""
     looked_at = sorted(heads.proposal_tags)[:MAX_PROPOSALS]
@@ -158,6 +168,15 @@ def _overtaken(store: Store, heads: Heads, left: set[str]) -> tuple[str, ...]:
         if not isinstance(item.problem, ConflictError) or item.base[:12] in left
     }
     return tuple(tag for tag in looked_at if tag not in alive)
+
+
+def _proposal_at(store: Store, tag: str) -> Digest | None:
+    """The digest of a proposal; None for an image that somebody has put there meanwhile, whose tags would go too."""
+    try:
+        manifest = store.get_manifest(tag)
+    except MissingError:
+        return None
+    return manifest.digest if manifest.artifact_type == PROPOSAL_TYPE else None
 
 
 def _remove(store: Store, tag: str, digest: Digest) -> None:

@@ -178,16 +178,20 @@ class TestPlan:
         assert plan.unknown == (tag_of(lost),)
         assert gone(plan) == tags_of(*chain()[:OUTSIDE])
 
-    def test_what_is_pending_stays(self, tmp_path: Path) -> None:
-        pending = TEAM.put(chain()[0], a_target("pending"), now=START)
+    def test_what_is_pending_stays_with_all_that_its_merge_is_compared_with(self, tmp_path: Path) -> None:
+        old = [TEAM.first(V1, now=START)]
+        old += follow(old[0], LENGTH, START)
+        pending = TEAM.put(old[-5], a_target("pending"), now=START)
 
         def edit(body: dict[str, Any]) -> None:
             body[EXTENSION]["pending"] = [unverified_identity(pending)]
 
-        head = TEAM.remake(chain()[-1], bump=True, edits={"timestamp": edit})
-        plan = planned(put_all(a_layout(tmp_path), pending, *chain(), head), tmp_path)
+        head = TEAM.remake(old[-1], bump=True, edits={"timestamp": edit}, now=START)
+        states = (*old, head, *follow(head, LENGTH, START))
+        root = old[0].root
+        plan = planned(put_all(a_layout(tmp_path), pending, *states), tmp_path, root=root)
         assert plan.unknown == (), "it is needed, and nobody need be told"
-        assert gone(plan) == tags_of(*chain()[:OUTSIDE])
+        assert gone(plan) == tags_of(*old[: -5 + 1 - COVERED_VERSIONS])
 
     def test_every_head_keeps_its_window(self, store: Store, tmp_path: Path) -> None:
         fork = TEAM.put(chain()[-10], a_target("fork"))
@@ -279,6 +283,18 @@ class TestProposals:
         assert plan.proposals == (tag,)
         assert tag in prune(store, plan).removed
         assert tag not in store.tags(1000)
+
+    def test_an_image_that_somebody_puts_in_its_place_meanwhile_stays(
+        self, remote_store: Store, tmp_path: Path
+    ) -> None:
+        tag = "_trust-proposal." + "e" * 12
+        put_files(remote_store, encode_files({}, PROPOSAL_TYPE), {}, tag)
+        plan = planned(remote_store, tmp_path)
+        put_image(remote_store, IMAGE, BLOBS, "v1")
+        remote_store.put_manifest(IMAGE, tag)
+        assert tag in plan.proposals
+        assert tag not in prune(remote_store, plan).removed
+        assert remote_store.resolve("v1") == IMAGE.digest
 
     def test_what_is_no_proposal_stays(self, store: Store, tmp_path: Path) -> None:
         put_image(store, IMAGE, BLOBS, "_trust-proposal." + "f" * 12)
