@@ -134,6 +134,35 @@ def test_one_tag_on_both_sides(
         assert (None if found is None else int(found.hashes["sha256"], 16)) == expected
 
 
+Signers = tuple[list[int], int, str]
+"""The numbers of the keys, the threshold, the pattern."""
+
+
+def ci(keys: list[int], threshold: int, path: str) -> Targets:
+    found = [KEYS[number].keyid for number in keys]
+    role = DelegatedRole("ci", found, threshold, terminating=False, paths=[path])
+    delegations = Delegations({KEYS[number].keyid: KEYS[number] for number in keys}, {"ci": role})
+    return Targets(expires=NOW, delegations=delegations)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        pytest.param(([0], 1, "*"), ([0, 1], 1, "v*"), ([0], 1, "v*"), id="a key that the first removed stays away"),
+        pytest.param(([0, 1], 1, "v*"), ([1], 1, "*"), ([1], 1, "*"), id="and one that the second removed"),
+        pytest.param(([0, 1], 2, "*"), ([0, 1], 1, "v*"), ([0, 1], 2, "v*"), id="a raised threshold stays raised"),
+        pytest.param(([0, 1, 2], 1, "*"), ([0, 1], 1, "v*"), ([0, 1], 1, "v*"), id="the second says who is new"),
+        pytest.param(([0], 1, "*"), ([1], 1, "*"), ([1], 1, "*"), id="where no key is left the second goes on"),
+    ],
+)
+def test_a_delegation_that_both_changed_gets_back_no_key_that_was_removed(
+    first: Signers, second: Signers, expected: Signers
+) -> None:
+    merged = merge_targets(ci([0, 1], 1, "*"), ci(*first), ci(*second))
+    assert names(merged) == names(ci(*expected))
+    assert keys(merged) == keys(ci(*expected))
+
+
 def test_of_two_delegations_the_second_goes_on() -> None:
     merged = merge_targets(targets(signers={"ci": 0}), targets(signers={"ci": 1}), targets(signers={"ci": 2}))
     assert names(merged)["ci"].keyids == [KEYS[2].keyid]

@@ -1,7 +1,8 @@
 """Three-way merge of a targets file: two sides that both changed since a common ancestor. Pure.
 
 Tag by tag and delegation by delegation, the side that changed goes on. Where both changed, removal wins;
-of two signatures of one tag the later ``signedAt``, then the larger digest; of two delegations the second.
+of two signatures of one tag the later ``signedAt``, then the larger digest; of two delegations the second, without the
+keys that the first removed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def merge_tags(
     ancestor: Mapping[str, TargetFile], first: Mapping[str, TargetFile], second: Mapping[str, TargetFile]
 ) -> dict[str, TargetFile]:
     """The tags alone."""
-    return _merge(ancestor, first, second, later)
+    return _merge(ancestor, first, second, lambda _, one, other: later(one, other))
 
 
 def later(first: TargetFile, second: TargetFile) -> TargetFile:
@@ -63,12 +64,26 @@ def _delegations(ancestor: Targets, first: Targets, second: Targets) -> Delegati
     if bins_of(first) is not None:  # the same on both sides, or nobody could merge them (trust.tuf.join)
         return deepcopy(first.delegations if second.delegations == ancestor.delegations else second.delegations)
     sides = [_roles(side) for side in (ancestor, first, second)]
-    merged = _merge(sides[0], sides[1], sides[2], lambda _, chosen: chosen)
+    merged = _merge(sides[0], sides[1], sides[2], _delegation)
     if not merged:
         return None
     keys = {key_id: key for side in (ancestor, first, second) for key_id, key in _keys(side).items()}
     used = {key_id for role in merged.values() for key_id in role.keyids}
     return Delegations({key_id: keys[key_id] for key_id in keys if key_id in used}, deepcopy(merged))
+
+
+def _delegation(old: DelegatedRole | None, first: DelegatedRole, second: DelegatedRole) -> DelegatedRole:
+    """The second, without the keys that the first side removed, and with the threshold that was changed, or the higher.
+
+    Where nobody could meet that, the second as it is.
+    """
+    merged = deepcopy(second)
+    if old is not None:
+        removed = set(old.keyids) - set(first.keyids)
+        merged.keyids = [key_id for key_id in second.keyids if key_id not in removed]
+        changed = {first.threshold, second.threshold} - {old.threshold}
+        merged.threshold = max(changed, default=old.threshold)
+    return merged if len(merged.keyids) >= merged.threshold else second
 
 
 def _roles(side: Targets) -> Mapping[str, DelegatedRole]:
@@ -83,7 +98,7 @@ def _merge(
     ancestor: Mapping[str, Value],
     first: Mapping[str, Value],
     second: Mapping[str, Value],
-    both: Callable[[Value, Value], Value],
+    both: Callable[[Value | None, Value, Value], Value],
 ) -> dict[str, Value]:
     merged: dict[str, Value] = {}
     for name in dict.fromkeys((*first, *second)):
@@ -93,7 +108,7 @@ def _merge(
         elif one in (old, other):
             chosen = other
         else:
-            chosen = None if one is None or other is None else both(one, other)
+            chosen = None if one is None or other is None else both(old, one, other)
         if chosen is not None:
             merged[name] = chosen
     return merged
