@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from trust.digest import Digest
 
 
-FIRST_PAUSE = 0.05
-MAX_PAUSE = 2.0
+FIRST_PAUSE = 0.1
+MAX_PAUSE = 4.0
 """Seconds; see :meth:`Machine.pause`."""
 
 
@@ -57,9 +57,12 @@ class Machine:
     warn: Callable[[str], None] = field(default=_nobody)
     sleep: Callable[[float], None] = field(default=time.sleep)
 
-    def pause(self, attempt: int) -> None:
-        """Back off before the next round, longer each time, with jitter: writers that meet must not meet again."""
-        self.sleep(random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * 2**attempt)))  # noqa: S311 - no secret
+    def pause(self, attempt: int, writers: int) -> None:
+        """Back off before joining what so many writers have announced: longer each time, with jitter.
+
+        Writers that meet must not meet again, and the more there are the further apart they wake up.
+        """
+        self.sleep(random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * writers * 2**attempt)))  # noqa: S311 - no secret
 
     def moves_tags(self, repository: str) -> bool:
         """Whether the repository's registry lets tags move, as far as config.toml knows."""

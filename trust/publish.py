@@ -133,6 +133,9 @@ class Publisher:
             announce(self.store, planned.verified.state, planned.verified.version)
         for attempt in range(MAX_ROUNDS):
             heads = self._look(seen)
+            if heads.others:  # whoever wakes up first joins all, and spares the others
+                self.machine.pause(attempt, len(heads.states))
+                heads = self._look(seen)
             joined = heads.base
             if heads.others or planned.verified.identity in joined.verified.links.pending:  # its key may be here
                 joined = self.join(heads)
@@ -141,8 +144,6 @@ class Publisher:
                 seen = (joined, *seen)
             elif self._settled(heads, planned, seen) and self._remembers(heads.base):
                 return heads.base
-            if attempt:
-                self.machine.pause(attempt)
         raise _gave_up(self.store, planned)
 
     def check_begun(self, first: Trusted) -> None:
