@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trust.errors import ConflictError, DocksealError, RollbackError, TamperedError, UnreachableError
 from trust.proposals import tags_of
 from trust.read import still_publishing
-from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, own_tag, read_announced, read_pointer
+from trust.states import MAX_CANDIDATES, MAX_TAGS, POINTER_TAG, announced, own_tag, read_pointer
 from trust.tuf.join import newest_root, same_content
 from trust.tuf.state import COVERED_VERSIONS, FAST_FORWARDED
 
@@ -267,7 +267,7 @@ class _Search:
                     "more are looked at, so that nobody can keep writers busy for ever",
                     hint="remove the tags _trust.* that are not yours, or ask whoever may",
                 )
-            self.looked_at[item.tag] = _candidate(self.store, item.tag, self.reader, self.machine)
+            self.looked_at[item.tag] = _candidate(item.tag, self.reader, self.machine)
         return self.looked_at[item.tag]
 
     def _warn_of(self, late: Mapping[str, Trusted], found: Sequence[Trusted]) -> None:
@@ -283,12 +283,15 @@ def _pointer(
     store: Store, reader: Reader, known: Sequence[Trusted]
 ) -> tuple[Digest | None, Trusted | None, DocksealError | None]:
     """Where the pointer points, its state if that is acceptable, and what is wrong with it if it is not."""
-    if known:
-        digest = store.resolve(POINTER_TAG)
-        for item in known:
-            if item.digest == digest:
-                return digest, item, None
     try:
+        if known:
+            digest = store.resolve(POINTER_TAG)
+            for item in known:
+                if item.digest == digest:
+                    return digest, item, None
+            if (read := reader.by_digest(digest)) is not None:
+                reader.check_current(read)
+                return digest, read, None
         stored = read_pointer(store, reader.cached)
         if stored is None:
             return None, None, None
@@ -301,12 +304,14 @@ def _known(item: Announced, known: Sequence[Trusted]) -> Trusted | None:
     return next((state for state in known if state.verified.identity.startswith(item.identity)), None)
 
 
-def _candidate(store: Store, tag: str, reader: Reader, machine: Machine) -> Trusted | None:
+def _candidate(tag: str, reader: Reader, machine: Machine) -> Trusted | None:
     """An announced state, if it verifies; else it is ignored, with a warning (anybody who may push can announce)."""
     try:
-        return reader.trust(read_announced(store, tag, reader.cached))
+        found = reader.announced(tag)
+        reader.check_current(found)
     except UnreachableError:
         raise
     except DocksealError as error:
         machine.warn(f"ignored the announced state {tag}: {error}")
         return None
+    return found

@@ -9,7 +9,7 @@ from trust.ancestry import MAX_HISTORY, Ancestry
 from trust.errors import DocksealError, UnreachableError
 from trust.heads import Heads, reaches_all, uncovered
 from trust.publish import check_planned
-from trust.states import MAX_CANDIDATES, Announced, announced, own_tag, read_announced
+from trust.states import MAX_CANDIDATES, Announced, announced, own_tag
 from trust.tuf.draft import state_on
 from trust.tuf.join import join
 from trust.tuf.state import COVERED_VERSIONS
@@ -162,7 +162,7 @@ class Joiner:
 
     def _announced(self, tag: str, identity: str) -> Trusted | None:
         try:
-            found = self.reader.trust_past(read_announced(self.store, tag, self.reader.cached))
+            found = self.reader.announced(tag)
         except UnreachableError:
             raise
         except DocksealError:

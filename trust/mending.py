@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trust.ancestry import Ancestry
 from trust.errors import DocksealError, TamperedError, UnreachableError
-from trust.states import announced, own_tag, read_announced
+from trust.states import announced, own_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ class Mender:
         known = [item for item in there if (item.version, item.identity) in ancestry.known]
         for item in known[:MAX_STATES]:
             try:
-                state = self.reader.trust_past(read_announced(self.store, item.tag, self.reader.cached)).verified
+                state = self.reader.announced(item.tag).verified
                 if state.identity == ancestry.known[item.version, item.identity] and name in state.bins:
                     yield state, state.load_bin(name)
             except UnreachableError:

@@ -130,7 +130,7 @@ class Publisher:
         """
         seen = (planned, *known)
         if planned not in known:
-            announce(self.store, planned.verified.state, planned.verified.version)
+            self._announce(planned)
         for attempt in range(MAX_ROUNDS):
             heads = self._look(seen)
             if heads.others:  # whoever wakes up first joins all, and spares the others
@@ -140,7 +140,7 @@ class Publisher:
             if heads.others or planned.verified.identity in joined.verified.links.pending:  # its key may be here
                 joined = self.join(heads)
             if joined is not heads.base:
-                announce(self.store, joined.verified.state, joined.verified.version)
+                self._announce(joined)
                 seen = (joined, *seen)
             elif self._settled(heads, planned, seen) and self._remembers(heads.base):
                 return heads.base
@@ -161,6 +161,10 @@ class Publisher:
         if not self._moves:
             return None
         return next((head for head in self._look((live,)).states if covers(head.verified, live.verified)), None)
+
+    def _announce(self, planned: Trusted) -> None:
+        announce(self.store, planned.verified.state, planned.verified.version)
+        self.reader.note(planned)
 
     def _look(self, seen: tuple[Trusted, ...]) -> Heads:
         heads = find_heads(self.store, self.reader, self.machine, seen)

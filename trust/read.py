@@ -22,7 +22,7 @@ from trust.errors import (
     UntrustedRootError,
 )
 from trust.pins import Pin
-from trust.states import MAX_CANDIDATES, MAX_TAGS, announced, read_announced, read_pointer
+from trust.states import MAX_CANDIDATES, MAX_TAGS, announced, own_tag, read_announced, read_pointer
 from trust.tuf.join import newest_root, publishes_under
 from trust.tuf.rules import check_file, check_timestamp
 from trust.tuf.state import FAST_FORWARDED
@@ -94,6 +94,8 @@ class Reader:
         self._own_keys = own_keys
         self._memory = machine.memory(store.repository)
         self._pinned = False
+        self._verified: dict[str, Trusted] = {}
+        self._files: dict[Digest, bytes] = {}
         self._ground: Pin | None = None
 
     def read(self, tag: str | None = None) -> Trusted:
@@ -187,7 +189,8 @@ class Reader:
 
     def _acceptable(self, state_tag: str, check: Callable[[Trusted], None]) -> Trusted | None:
         try:
-            trusted = self.trust(read_announced(self._store, state_tag, self.cached))
+            trusted = self.announced(state_tag)
+            self.check_current(trusted)
             self.check_seen(trusted)
             check(trusted)
         except UnreachableError:
@@ -222,6 +225,15 @@ class Reader:
             UntrustedRootError, TamperedError, RollbackError: the verdict.
         """
         trusted = self.trust_past(stored, pin)
+        self.check_current(trusted)
+        return trusted
+
+    def check_current(self, trusted: Trusted) -> None:
+        """Neither root nor floors of the pin say that a verified state is history.
+
+        Raises:
+            RollbackError: they do.
+        """
         known = self._known(trusted.pin)
         if known is not None and trusted.verified.root.version < known.versions["root"]:
             raise RollbackError(
@@ -229,7 +241,30 @@ class Reader:
                 f"{known.versions['root']} was seen before"
             )
         trusted.pin.check_floors(trusted.verified)
-        return trusted
+
+    def announced(self, tag: str) -> Trusted:
+        """The state under a tag of its own, verified like by :meth:`trust_past`; read once a run.
+
+        Raises:
+            MissingError: it is gone.
+            UntrustedRootError, TamperedError: the verdict.
+        """
+        if tag not in self._verified:
+            self._keep(tag, self.trust_past(read_announced(self._store, tag, self.cached)))
+        return self._verified[tag]
+
+    def note(self, trusted: Trusted) -> None:
+        """A state that this run has announced need not be read."""
+        self._keep(own_tag(trusted.verified.version, trusted.verified.identity), trusted)
+
+    def _keep(self, tag: str, trusted: Trusted) -> None:
+        self._verified[tag] = trusted
+        files = trusted.verified.state.files
+        self._files |= {files.digest(name): data for name, data in files.here}
+
+    def by_digest(self, digest: Digest | None) -> Trusted | None:
+        """A state that this run has verified already."""
+        return next((trusted for trusted in self._verified.values() if trusted.digest == digest), None)
 
     def trust_past(self, stored: StoredState, pin: Pin | None = None) -> Trusted:
         """Like :meth:`trust`, but the state may be older than what was seen: for a look at history.
@@ -284,7 +319,7 @@ class Reader:
 
     def cached(self, digest: Digest) -> bytes | None:
         """A role file that this machine has; its bytes are what the digest says."""
-        return self._memory.file(digest)
+        return self._files.get(digest) or self._memory.file(digest)
 
     def nothing_there(self) -> UnsignedError | RollbackError:
         """The verdict where a store holds no trust data."""

@@ -329,6 +329,9 @@ class Writer:
         Raises:
             ConflictError: others publish all the time.
         """
+        if self.heads is not None and self.heads.others:  # whoever announced them is about to join them
+            self._machine.pause(0, len(self.heads.states))
+            self.look_again()
         if self.ahead or self.joined is not (None if self.heads is None else self.heads.base):
             self._publish_ahead()
             self.look_again()
