@@ -309,7 +309,7 @@ def _candidate(tag: str, reader: Reader, machine: Machine) -> Trusted | None:
     try:
         found = reader.announced(tag)
         reader.check_current(found)
-    except UnreachableError:
+    except (UnreachableError, ConflictError):
         raise
     except DocksealError as error:
         machine.warn(f"ignored the announced state {tag}: {error}")

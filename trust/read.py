@@ -15,6 +15,7 @@ from trust.errors import (
     ConflictError,
     DocksealError,
     ExpiredError,
+    MissingError,
     RollbackError,
     TamperedError,
     UnreachableError,
@@ -22,7 +23,7 @@ from trust.errors import (
     UntrustedRootError,
 )
 from trust.pins import Pin
-from trust.states import MAX_CANDIDATES, MAX_TAGS, announced, own_tag, read_announced, read_pointer
+from trust.states import MAX_CANDIDATES, MAX_STATE_BYTES, MAX_TAGS, announced, open_state, own_tag, read_pointer, weight
 from trust.tuf.join import newest_root, publishes_under
 from trust.tuf.rules import check_file, check_timestamp
 from trust.tuf.state import FAST_FORWARDED
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 MAX_OVERTAKEN = 8
 """How often a state is read again that another process of this machine has overtaken."""
+
+
+MAX_REFUSED_BYTES = MAX_STATE_BYTES
+"""What announced states that do not verify may weigh in one run, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Reader:
         self._pinned = False
         self._verified: dict[str, Trusted] = {}
         self._files: dict[Digest, bytes] = {}
+        self._refused: dict[str, DocksealError] = {}
+        self._wasted = 0
         self._ground: Pin | None = None
 
     def read(self, tag: str | None = None) -> Trusted:
@@ -193,7 +200,7 @@ class Reader:
             self.check_current(trusted)
             self.check_seen(trusted)
             check(trusted)
-        except UnreachableError:
+        except (UnreachableError, ConflictError):
             raise
         except DocksealError:
             return None  # anybody who may push can announce
@@ -248,9 +255,29 @@ class Reader:
         Raises:
             MissingError: it is gone.
             UntrustedRootError, TamperedError: the verdict.
+            ConflictError: too much was read in vain; anybody who may push can announce.
         """
+        if tag in self._refused:
+            raise self._refused[tag]
         if tag not in self._verified:
-            self._keep(tag, self.trust_past(read_announced(self._store, tag, self.cached)))
+            manifest = self._store.get_manifest(tag)
+            cost = weight(manifest)
+            if self._wasted + cost > MAX_REFUSED_BYTES:
+                raise ConflictError(
+                    f"{self._store.name} holds announced states of {self._wasted} bytes that do not verify: no more "
+                    "are looked at, so that nobody can keep others busy for ever",
+                    hint="remove the tags _trust.* that are not yours, or ask whoever may",
+                )
+            try:
+                trusted = self.trust_past(open_state(self._store, manifest, self.cached))
+            except (TamperedError, UntrustedRootError) as error:
+                self._wasted += cost
+                self._refused[tag] = error
+                raise
+            except MissingError:
+                self._wasted += cost
+                raise
+            self._keep(tag, trusted)
         return self._verified[tag]
 
     def note(self, trusted: Trusted) -> None:

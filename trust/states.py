@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 from trust.errors import MissingError, UntrustedRootError
 from trust.oci.reference import TRUST_TAG_PREFIX
-from trust.rolefiles import encode_files, open_files, put_files
-from trust.tuf.state import MAX_STATE_FILES, State, unverified_identity
+from trust.rolefiles import FILE_NAME, encode_files, open_files, put_files
+from trust.tuf.state import MAX_STATE_FILES, State, is_bin_file, unverified_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +88,7 @@ def read_pointer(store: Store, cached: Cached) -> StoredState | None:
         manifest = store.get_manifest(POINTER_TAG)
     except MissingError:
         return None
-    return _read(store, manifest, cached)
+    return open_state(store, manifest, cached)
 
 
 def read_announced(store: Store, tag: str, cached: Cached, *, lazily: bool = False) -> StoredState:
@@ -98,7 +98,13 @@ def read_announced(store: Store, tag: str, cached: Cached, *, lazily: bool = Fal
         MissingError: it is gone.
         UntrustedRootError, TamperedError: it is no state, or malformed.
     """
-    return _read(store, store.get_manifest(tag), cached, lazily=lazily)
+    return open_state(store, store.get_manifest(tag), cached, lazily=lazily)
+
+
+def weight(manifest: Manifest) -> int:
+    """How many bytes reading a state fetches at the most: hash bins are fetched when they are asked for."""
+    far = (layer for layer in manifest.layers if layer.data is None)
+    return sum(layer.size for layer in far if not is_bin_file(layer.annotation(FILE_NAME) or ""))
 
 
 def announced(tags: Iterable[str]) -> tuple[Announced, ...]:
@@ -124,7 +130,8 @@ def point(store: Store, manifest: Manifest) -> None:
     store.put_manifest(manifest, POINTER_TAG)
 
 
-def _read(store: Store, manifest: Manifest, cached: Cached, *, lazily: bool = False) -> StoredState:
+def open_state(store: Store, manifest: Manifest, cached: Cached, *, lazily: bool = False) -> StoredState:
+    """The state that a manifest holds, unverified; see :func:`read_announced`."""
     if manifest.artifact_type != STATE_TYPE:
         raise UntrustedRootError(
             f"{store.name} holds no trust data that is known: expected {STATE_TYPE}, got {manifest.artifact_type!r}",

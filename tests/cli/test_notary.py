@@ -423,9 +423,9 @@ def test_import_from_docker_s_folder_when_the_server_is_gone(
 ) -> None:
     serve(double, repo_of(name, images, expires={TIMESTAMP: NOW.replace(year=2020)}))
     folder = docker_folder(tmp_path / "trust", double, name)
-    run = ("notary", "import", "--from", folder, "-y")
-    assert "no root of" in dockseal(*run, "--allow-expired", name, code=16).err
-    run = (*run, FIRST_USE)
+    unknown = dockseal("notary", "import", "--from", folder, "-y", "--allow-expired", name, code=16)
+    assert "no root of" in unknown.err
+    run = ("notary", "import", "--from", folder, "-y", FIRST_USE)
     assert "timestamp.json expired 2020" in dockseal(*run, name, code=13).err
     done = dockseal(*run, "--allow-expired", name)
     assert "Took over 2 tag(s)" in done.out

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.doubles.faulty_registry import digest_of
 from tests.oci.samples import sample
 from tests.trust.attackers import BLOBS, EVIL, IMAGE, V1, Victim, team_of
 from tests.trust.builders import (
@@ -33,7 +34,8 @@ from trust.oci.manifest import Manifest
 from trust.pins import Pin
 from trust.read import Reader
 from trust.revoke import plan_revocation, revoke
-from trust.states import MAX_CANDIDATES, POINTER_TAG, encode, own_tag, point, read_announced
+from trust.rolefiles import encode_files
+from trust.states import MAX_CANDIDATES, POINTER_TAG, STATE_TYPE, encode, own_tag, point, read_announced
 from trust.strictjson import MAX_INTEGER
 from trust.tuf.roles import RoleKeys
 from trust.tuf.state import COVERED_VERSIONS, EXTENSION, FAST_FORWARDED, State, unverified_identity
@@ -594,6 +596,30 @@ def test_thousands_of_junk_tags_stop_writers_before_anything_is_written(server: 
     assert server.writes == ()
     assert len(server.requests) <= MAX_CANDIDATES + 10
     assert ann.verdict(store, "a") == "trusted"
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["readers", "writers"])
+def test_heavy_junk_is_fetched_once_and_only_so_much_of_it(
+    server: FaultyRegistry, people: People, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """A few blobs, named by many states: whoever may push could have others download them for ever."""
+    ann, store = people("ann"), remote(server.host)
+    ann.push(store, "a", plain_image("a"))
+    monkeypatch.setattr("trust.read.MAX_REFUSED_BYTES", 3 << 20)
+    blob = bytes(100_000)
+    server.add_blob("app", blob)
+    for number in range(40):
+        junk = encode_files({f"{n + 1}.r{number}_{n}.json": blob for n in range(10)}, STATE_TYPE)
+        server.add_manifest("app", junk, own_tag(10**9 + number, f"{number:064x}"[::-1]))
+    if reads:
+        server.tags["app"][POINTER_TAG] = server.tags["app"][own_tag(10**9, f"{0:064x}")]
+        assert ann.verdict(remote(server.host), "a") == "tampered"
+        assert "that do not verify" in ann.warnings[-1]
+    else:
+        with pytest.raises(ConflictError, match="that do not verify"):
+            ann.push(remote(server.host), "b", plain_image("b"))
+    fetched = [item for item in server.requests if item.method == "GET" and item.target.endswith(digest_of(blob))]
+    assert len(fetched) <= 40
 
 
 def test_a_flood_while_a_push_is_under_way_loses_nothing(server: FaultyRegistry, people: People) -> None:
