@@ -145,7 +145,7 @@ def test_an_archive_is_closed_when_nobody_uses_it(tmp_path: Path) -> None:
     assert open_files() == before + 1
     del layer
     gc.collect()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_a_newer_archive_that_is_an_oci_layout_too(tmp_path: Path) -> None:
