@@ -860,6 +860,23 @@ def test_a_digest_is_trusted_through_the_tag_that_is_still_fresh(team: Team, vic
     assert (judgement.verdict, judgement.signers) == ("trusted", ("new",))
 
 
+def test_rule_10_a_pointer_that_was_set_back_hides_nothing_and_stops_nobody(
+    team: Team, state: State, victim: Victim, python_tuf: PythonTuf
+) -> None:
+    """Whoever may push can move ``_trust``. python-tuf takes the old state, or can only give up if it saw more."""
+    newer = team.put(state, EVIL)
+    assert python_tuf.accepts(state)
+    with_memory = PythonTuf(python_tuf.folder.with_name("with memory"))
+    assert with_memory.accepts(newer)
+    with pytest.raises(RepositoryError):
+        with_memory.accepts(state)
+    for each in (state, newer):
+        put_state(victim.store, each)
+    assert victim.reader().read("v1").verified.version == 2
+    put_state(victim.store, state)
+    assert victim.reader().read("v1").verified.version == 2
+
+
 def test_what_a_machine_without_memory_cannot_see(team: Team, state: State, victim: Victim, tmp_path: Path) -> None:
     """A replay within the timestamp's life; ``min_version`` in the pin stops it."""
     newer = team.put(state, EVIL)
