@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()")
 CHEAP_KEYS = "from trust.keys import container; container.KDF_ROUNDS = container.MIN_KDF_ROUNDS = 1"
-FOREGROUND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-"""As a shell starts a program in the foreground; in the background the tests, and so it, would ignore Ctrl-C."""
+FOREGROUND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
+"""As a shell starts a program in the foreground; in the background, or under nohup, the tests, and so it, would ignore
+Ctrl-C or a hang-up."""
 WITH_CHEAP_KEYS = (sys.executable, "-c", f"{FOREGROUND}\n{CHEAP_KEYS}\nfrom cli.main import main; main()")
 LIMITED = f"""
 import resource, signal, sys

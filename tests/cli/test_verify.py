@@ -184,7 +184,8 @@ def test_expired(signed: Signed, dockseal: Dockseal) -> None:
     name = f"{signed.name}:v1"
     with freeze_time(later(15)):
         found = dockseal("verify", "--as", NAME, "-o", "json", name, code=13).json
-        assert (found["verdict"], found["signers"]) == ("expired", [])
+        assert (found["verdict"], found["signers"]) == ("expired", ["targets"])
+        assert found["digest"] is not None
         shown = dockseal("inspect", "--as", NAME, signed.name, code=13)
         assert "1 day ago" in shown.out
         assert "Hint: " in shown.err
