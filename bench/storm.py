@@ -64,21 +64,20 @@ def main() -> None:
     arguments = parser.parse_args()
     SCRATCH.mkdir(parents=True, exist_ok=True)
     count = arguments.writers * arguments.pushes
-    rows, alone = [], 0.0
+    rows: list[str] = []
     for name, killed in (("all live", 0.0), ("a third is killed", 1 / 3)):
         for number in range(arguments.runs):
             outcome, alone = measured(number, killed, arguments.writers, arguments.pushes)
             rows.append(row(name, outcome, alone, count))
             print(rows[-1], *outcome.errors, sep="\n", flush=True)
-    arguments.report.write_text(
-        PAGE.format(
-            writers=arguments.writers,
-            pushes=arguments.pushes,
-            machine=machine(),
-            rows="\n".join(rows),
-            alone=alone,
-        )
-    )
+            page = PAGE.format(
+                writers=arguments.writers,
+                pushes=arguments.pushes,
+                machine=machine(),
+                rows="\n".join(rows),
+                alone=alone,
+            )
+            arguments.report.write_text(page)
 
 
 if __name__ == "__main__":
