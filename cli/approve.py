@@ -64,7 +64,7 @@ def approve(
         _list(desk, writer, proposals, output)
         return
     if import_ is not None:
-        outcome = approval.import_file(writer, _read(import_))
+        outcome = approval.import_file(writer, options.read_file(import_))
         changes.say_results([changes.say(outcome, writer, repository, text=text)], output)
         return
     from trust.proposals import find
@@ -94,13 +94,6 @@ def approve(
         raise typer.Exit(changes.NOTHING_DONE)
     outcome = approval.approve(writer, chosen)
     changes.say_results([changes.say(outcome, writer, repository, text=text)], output)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _list(desk: Desk, writer: Writer, proposals: tuple[Proposal, ...], output: options.Output) -> None:
@@ -145,7 +138,7 @@ def _approve_file(desk: Desk, writer: Writer, repository: str, path: Path, *, ye
     from trust.files import write_atomically
     from trust.tuf.differences import differences
 
-    opened = approval.open_file(writer, _read(path))
+    opened = approval.open_file(writer, options.read_file(path))
     changes.show(differences(opened.base, opened.proposed), desk, f"proposal {opened.id} for {repository}:")
     if not terminal.confirm(f"Approve proposal {opened.id}?", yes=yes):
         terminal.note("Nothing was signed.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import terminal
+from cli.options import read_file
 from trust.errors import UsageError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Desk:
             cache=self.home / "cache",
             pins=self.config.pins,
             save_pin=lambda pin: add_pin(self.config_path, pin),
-            root=None if options.root is None else Digest.of(_read(options.root)),
+            root=None if options.root is None else Digest.of(read_file(options.root)),
             trust_on_first_use=options.trust_on_first_use,
             allow_example_keys=self.allow_example_keys,
             immutable=self.config.immutable_tags,
@@ -236,10 +237,3 @@ class Desk:
         registry, _, path = repository.partition("/")
         credentials = self.docker_config.get(registry, path)
         return "anonymous" if credentials is None else credentials.user
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error

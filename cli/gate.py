@@ -204,7 +204,7 @@ def load_policy(path: Path | None) -> Policy:
     from trust.gate.policyfile import load
 
     found = policy_path(path)
-    return load(read_file(found), str(found))
+    return load(options.read_file(found), str(found))
 
 
 def read_lock(path: Path) -> Lock:
@@ -215,19 +215,7 @@ def read_lock(path: Path) -> Lock:
     """
     from trust.gate.lock import Lock
 
-    return Lock.parse(read_file(path), str(path))
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    return Lock.parse(options.read_file(path), str(path))
 
 
 def _targets(reports: list[str] | None, output: options.Output) -> list[tuple[Format, Path | None]]:
@@ -316,7 +304,7 @@ def _write_pins(decisions: Sequence[Decision]) -> None:
         for problem in unwritable(item.image.found):
             terminal.note(f"Not pinned: {problem.place} {problem.message}")
     for path, spans in digests.items():
-        old = read_file(Path(path))
+        old = options.read_file(Path(path))
         for span in spans:  # in a name like oci:v1 the text begins earlier
             if not texts[path, span].encode().endswith(old[slice(*span)]):
                 raise UsageError(

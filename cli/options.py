@@ -141,3 +141,15 @@ def number_of_days(text: str) -> int:
 def source_date_epoch() -> str | None:
     """``SOURCE_DATE_EPOCH``, the time that a reproducible build bears."""
     return os.environ.get("SOURCE_DATE_EPOCH")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that an argument names.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -96,7 +96,7 @@ def check(
     from trust.gate.policyfile import parse, stale_exceptions
 
     path = gate.policy_path(policy)
-    parsed = parse(gate.read_file(path), str(path))
+    parsed = parse(options.read_file(path), str(path))
     over = stale_exceptions(parsed.policy, Desk().now.date()) if not parsed.mistakes else ()
     if output is options.Output.JSON:
         terminal.say_json({"policy": str(path), "mistakes": _lines(parsed.mistakes), "over": _lines(over)})
@@ -133,7 +133,7 @@ def run_cases(
     loaded = gate.load_policy(path)
     beside = cases or path.with_suffix(f".test{path.suffix}")
     now = Desk().now
-    found, mistakes = parse_cases(gate.read_file(beside), str(beside), now)
+    found, mistakes = parse_cases(options.read_file(beside), str(beside), now)
     if mistakes:
         lines = "\n".join(f"{beside}:{item.line}: {item.message}" for item in mistakes)
         raise UsageError(f"the cases cannot be used:\n{lines}", hint="docs/policy.md lists all names")

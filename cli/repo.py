@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from trust.history import Entry
-    from trust.oci.store import Store
     from trust.proposals import Proposal
     from trust.repo import RoleStatus
     from trust.writer import Writer
@@ -72,7 +71,7 @@ def init(
     from trust.tuf.bins import check_count
 
     desk = Desk(passphrase_file=passphrase_file)
-    store = _store(desk, name, as_name)
+    store = changes.store_of(desk, name, as_name)
     writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
     named = {"root": root_key, "targets": targets_key, "snapshot": snapshot_key, "timestamp": timestamp_key}
     thresholds = {
@@ -114,7 +113,7 @@ def status(
 
     desk = Desk()
     limit = None if within is None else options.number_of_days(within)
-    store = _store(desk, name, as_name)
+    store = changes.store_of(desk, name, as_name)
     reader = Reader(store, desk.machine(TrustOptions(trust_on_first_use, root, as_name)))
     trusted = reader.read_past_expiry()
     if trusted is None:
@@ -173,7 +172,7 @@ def refresh(
     from trust.repo import refresh as renew
 
     desk = Desk(passphrase_file=passphrase_file)
-    store = _store(desk, name, as_name)
+    store = changes.store_of(desk, name, as_name)
     writer = desk.writer(store, desk.machine(TrustOptions(root=root, as_name=as_name)))
     text = output is options.Output.TEXT
     result: dict[str, object] = {"repository": store.repository, "state": None, "expires": None}
@@ -224,7 +223,7 @@ def log(
     from trust.read import Reader
 
     desk = Desk()
-    store = _store(desk, name, as_name)
+    store = changes.store_of(desk, name, as_name)
     machine = desk.machine(TrustOptions(trust_on_first_use, root, as_name))
     entries = history(store, Reader(store, machine), machine, limit)
     if output is options.Output.JSON:
@@ -302,7 +301,7 @@ def prune(
     from trust.read import Reader
 
     desk = Desk()
-    store = _store(desk, name, as_name)
+    store = changes.store_of(desk, name, as_name)
     machine = desk.machine(TrustOptions(root=root, as_name=as_name))
     plan = plan_prune(store, Reader(store, machine), machine, keep_days)
     text = output is options.Output.TEXT
@@ -348,15 +347,6 @@ def _say_proposed_already(writer: Writer, name: str) -> None:
     for item in writer.proposals:
         if item.problem is None:
             terminal.note(f"Proposed already: {item.id}, waits for {_waits_for(item)}; next: {_next_of(item, name)}")
-
-
-def _store(desk: Desk, name: str, as_name: str | None) -> Store:
-    from trust.oci.source import StoreName
-
-    asked = StoreName.parse(name)
-    if asked.tag is not None or asked.digest is not None:
-        raise UsageError(f"{name} names an image: expected a repository, without tag and digest")
-    return desk.store(asked, as_name)
 
 
 def _count(tags: Sequence[str]) -> str:
