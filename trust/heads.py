@@ -144,15 +144,8 @@ def _check_seen(reader: Reader, states: Sequence[Trusted]) -> None:
     Raises:
         RollbackError: it is part of none.
     """
-    problems = []
-    for state in states:
-        try:
-            reader.check_seen(state)
-        except RollbackError as problem:
-            problems.append(problem)
-        else:
-            return
-    raise problems[0]
+    if not any(_has_seen(reader, state) for state in states):
+        reader.check_seen(states[0])
 
 
 def _has_seen(reader: Reader, state: Trusted) -> bool:

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 MAX_OVERTAKEN = 8
 """How often a state is read again that another process of this machine has overtaken."""
-
-
 MAX_REFUSED_BYTES = MAX_STATE_BYTES
 """What announced states that do not verify may weigh in one run, all together."""
 
@@ -113,6 +111,7 @@ class Reader:
 
         Raises:
             UnsignedError, UntrustedRootError, TamperedError, RollbackError, ExpiredError: the verdict.
+            ConflictError: other processes of this machine have seen newer states, every time.
         """
         for _ in range(MAX_OVERTAKEN):
             trusted = self._current(tag)
