@@ -105,8 +105,7 @@ def check_fresh(
         TamperedError: the timestamp lives longer than the root allows (rule 7).
     """
     rules.check_timestamp(verified.timestamp, verified.terms, now)
-    asked = set(roles) | set(verified.consulted(tag) if tag else ())
-    expired = {role: when for role, when in verified.expiry().items() if role in asked and now >= when}
+    expired = {role: when for role, when in verified.expiry_of(tag, roles).items() if now >= when}
     if expired:
         role, when = min(expired.items(), key=lambda item: item[1])
         raise ExpiredError(

@@ -18,6 +18,7 @@ from trust.pins import Pin
 from trust.publish import move_pointer
 from trust.read import Reader
 from trust.states import POINTER_TAG, announce, read_pointer
+from trust.tuf.roles import signed_digest
 from trust.upload import upload_image
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _images(
         if found is None:
             raise UnsignedError(f"{source.name} has no signed tag {name!r}: an unsigned image is not copied")
         try:
-            image = image_of(source, Digest.from_hex(str(found.hashes.get("sha256"))))
+            image = image_of(source, signed_digest(found))
         except MissingError:
             if tag is not None:
                 raise

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trust.digest import Digest
 from trust.errors import ConflictError, DeniedError, MissingError
 from trust.tuf.differences import moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from trust.digest import Digest
     from trust.oci.store import Store
     from trust.read import Trusted
     from trust.tuf.verified import Verified
@@ -33,7 +33,7 @@ class ImageTags:
         Raises:
             ConflictError: the tag means something else.
         """
-        meaning = _meaning(live, tag)
+        meaning = live.verified.meaning(tag)
         if meaning == digest:
             return
         if meaning is not None and self._put(tag, meaning):
@@ -81,7 +81,7 @@ class ImageTags:
             if newer is None:
                 break
             live, before = newer, meanings
-            meanings = {tag: _meaning(live, tag) for tag in done}
+            meanings = {tag: live.verified.meaning(tag) for tag in done}
             changed = {tag: digest for tag, digest in meanings.items() if digest and digest != before[tag]}
             if not [tag for tag, digest in changed.items() if self._put(tag, digest)]:
                 break
@@ -105,8 +105,3 @@ class ImageTags:
         return ConflictError(
             f"another writer signed {name} at the same time, and goes first: it is {meaning}, not {mine}", hint=again
         )
-
-
-def _meaning(state: Trusted, tag: str) -> Digest | None:
-    found = state.verified.lookup(tag)
-    return None if found is None else Digest.from_hex(str(found.hashes["sha256"]))

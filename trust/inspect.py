@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trust.client import check_fresh
-from trust.digest import Digest
 from trust.errors import DocksealError
 from trust.oci.reference import TRUST_TAG_PREFIX
 from trust.repo import RoleStatus, status
 from trust.states import MAX_TAGS
+from trust.tuf.roles import signed_digest
 
 if TYPE_CHECKING:
+    from trust.digest import Digest
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Reader, Trusted
@@ -82,7 +83,7 @@ def inspect(store: Store, reader: Reader, machine: Machine, signing: KeySigning)
             tags.append(
                 SignedTag(
                     tag,
-                    Digest.from_hex(str(target.hashes["sha256"])),
+                    signed_digest(target),
                     int(target.length),
                     str(custom.get("signedAt", "")),
                     verified.signers_of(tag),

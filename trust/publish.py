@@ -73,11 +73,9 @@ def check_planned(  # noqa: PLR0917 - the standpoint is pin, machine and reposit
     verified = verify_state(state, pin.starting_root(state))
     for tag, digest in expected.items():
         check_fresh(verified, machine.now, tag)
-        found = verified.lookup(tag)
-        if (found and found.hashes.get("sha256")) != (digest and digest.hex):
-            raise shadowed(
-                tag, digest, None if found is None else Digest.from_hex(str(found.hashes["sha256"])), repository
-            )
+        yields = verified.meaning(tag)
+        if yields != digest:
+            raise shadowed(tag, digest, yields, repository)
     check_fresh(verified, machine.now, roles=_written(verified, bases))
     return Trusted(verified, pin, encode(state).digest)
 

@@ -26,7 +26,7 @@ from trust.oci.manifest import MAX_CONFIG_BYTES
 from trust.oci.reference import DEFAULT_TAG, check_image_tag
 from trust.oci.source import StoreName
 from trust.pins import Pin
-from trust.tuf.roles import parse_rfc3339
+from trust.tuf.roles import Target, signed_at
 from trust.verify import current_state
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 """Threads for each registry."""
-_TOP_LEVEL = frozenset({"root", "timestamp", "snapshot", "targets"})
 
 
 def images_of(
@@ -243,7 +242,7 @@ class _Answers:
     @property
     def state(self) -> StateFacts:
         verified = self.verified
-        expiring, expires = self._earliest(_TOP_LEVEL)
+        expiring, expires = self._earliest(None)
         return StateFacts(
             version=verified.version,
             roots=tuple(Digest.of(data) for data in verified.state.roots),
@@ -270,18 +269,15 @@ class _Answers:
         target = verified.lookup(tag)
         if target is None:
             return None
-        custom = target.custom if isinstance(target.custom, dict) else {}
-        annotations = custom.get("annotations")
-        expiring, expires = self._earliest(_TOP_LEVEL.union(verified.consulted(tag)))
+        signed = Target.of(target)
+        expiring, expires = self._earliest(tag)
         return SignedTag(
             tag=tag,
-            digest=Digest.from_hex(str(target.hashes["sha256"])),
-            size=int(target.length),
+            digest=signed.digest,
+            size=signed.length,
             signatures=tuple(self._signature(name, tag) for name in verified.signers_of(tag)),
-            signed_at=parse_rfc3339(str(custom.get("signedAt", ""))),
-            annotations={str(key): str(value) for key, value in annotations.items()}
-            if isinstance(annotations, dict)
-            else {},
+            signed_at=signed_at(target),
+            annotations={str(key): str(value) for key, value in signed.annotations.items()},
             expires=expires,
             expiring=expiring,
         )
@@ -293,11 +289,9 @@ class _Answers:
             self._keys[holder] = self.verified.keys_that_signed(holder)
         return Signature(name, self._keys[holder], payload.expires)
 
-    def _earliest(self, roles: Iterable[str]) -> tuple[str, datetime]:
-        asked = set(roles)
-        return min(
-            ((role, when) for role, when in self.verified.expiry().items() if role in asked), key=lambda item: item[1]
-        )
+    def _earliest(self, tag: str | None) -> tuple[str, datetime]:
+        """The role that expires first of those that a lookup stands on, and when."""
+        return min(self.verified.expiry_of(tag).items(), key=lambda item: item[1])
 
 
 def _platforms(store: Store, digest: Digest, wanted: Sequence[str]) -> frozenset[str]:

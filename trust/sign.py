@@ -17,7 +17,7 @@ from trust.oci.manifest import OCI_MANIFEST
 from trust.oci.reference import check_new_tag
 from trust.tuf.draft import Change
 from trust.tuf.proposed import Proposed
-from trust.tuf.roles import Target, parse_rfc3339, rfc3339
+from trust.tuf.roles import Target, rfc3339, signed_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -157,12 +157,10 @@ class TagSigner:
         found = base.lookup(tag)
         if found is None or found.hashes["sha256"] != digest.hex:
             return
-        signed_at = self._signed_at(tag)
+        moment = self._signed_at(tag)
         mine = [role for role in base.signers_of(tag) if writer.signing.can_sign(base.role(role))]
         put = {
-            role: (replace(Target.of(self._before[role]), signed_at=signed_at),)
-            for role in mine
-            if role in self._before
+            role: (replace(Target.of(self._before[role]), signed_at=moment),) for role in mine if role in self._before
         }
         drop = {role: (tag,) for role in mine if role not in self._before}
         writer.publish(writer.plan(Change(put, drop)))
@@ -225,7 +223,7 @@ class TagSigner:
 
     def _signed_at(self, tag: str) -> datetime:
         """Now, or a second after the last signature of this tag where that is later (clocks differ)."""
-        times = [parse_rfc3339(str((file.custom or {}).get("signedAt"))) for file in self._meaning(tag).values()]
+        times = [signed_at(file) for file in self._meaning(tag).values()]
         latest = max((time for time in times if time is not None), default=None)
         if latest is None or latest < self._now:
             return self._now

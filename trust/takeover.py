@@ -8,7 +8,7 @@ already is left alone, and a tag that means something else here stays as it is, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from trust.repo import Roles, lay_foundation
 from trust.team import carry_out, check_signer_name, plan_signer
 from trust.tuf.draft import Change
 from trust.tuf.edits import ALL_TAGS, NewSigner
-from trust.tuf.roles import Target, parse_rfc3339
+from trust.tuf.roles import Target, signed_at, signed_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -225,9 +225,8 @@ def _tag_plan(
     try:
         target = _target(found, digest, store, base, now, update=update)
     except (UsageError, MissingError, UnsignedError) as error:
-        return TagPlan(plan.tag, digest, plan.size, plan.signers, None, error.message)
-    reason = "signed here already" if target is None else None
-    return TagPlan(plan.tag, digest, plan.size, plan.signers, target, reason)
+        return replace(plan, reason=error.message)
+    return replace(plan, target=target, reason="signed here already" if target is None else None)
 
 
 def _target(
@@ -242,14 +241,14 @@ def _target(
     moment = now.replace(microsecond=0)
     signed = None if base is None else base.lookup(found.tag)
     if signed is not None:
-        here = Digest.from_hex(str(signed.hashes["sha256"]))
+        here = signed_digest(signed)
         if here == digest:
             return None
         if store.resolve(found.tag) != digest:
             raise UnsignedError(f"means {here.short} here, and the registry's tag does not agree with this one")
         if not update:
             raise UnsignedError(f"means {here.short} here; --update takes this one, as the registry's tag does")
-        before = parse_rfc3339(str((signed.custom or {}).get("signedAt")))
+        before = signed_at(signed)
         moment = moment if before is None else max(moment, before + timedelta(seconds=1))
     elif base is not None and not update:  # a signature that was withdrawn here must not come back by itself
         raise UnsignedError("is not signed here: withdrawn here, or new there; --update signs it")
@@ -300,8 +299,6 @@ def _is_held(takeover: Takeover, role: str) -> bool:
 
 def _publishing(writer: Writer, signer: NewSigner) -> NewSigner:
     """A signer publishes with its own key, where the root key that says so is here."""
-    from dataclasses import replace
-
     return replace(signer, publishes=writer.signing.can_sign(writer.base().root.roles["root"]))
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trust.client import check_fresh
-from trust.digest import Digest
 from trust.errors import DocksealError, ExpiredError, MismatchError, MissingError, UnsignedError
 from trust.read import Reader
+from trust.tuf.roles import Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from trust.digest import Digest
     from trust.machine import Machine
     from trust.oci.store import Store
     from trust.read import Trusted
@@ -144,24 +145,17 @@ def _refused(facts: Judgement, error: DocksealError) -> Judgement:
 
 def _signed_facts(facts: Judgement, verified: Verified, tag: str | None, now: datetime) -> Judgement:
     target = None if tag is None else verified.lookup(tag)
+    facts = replace(facts, expires=min(verified.expiry_of(tag).values()))
     if target is None or tag is None:
-        return replace(facts, expires=_expires(verified, tag))
-    custom = target.custom if isinstance(target.custom, dict) else {}
-    annotations = custom.get("annotations")
+        return facts
+    signed = Target.of(target)
     return replace(
         facts,
-        digest=Digest.from_hex(str(target.hashes["sha256"])),
-        size=int(target.length),
+        digest=signed.digest,
+        size=signed.length,
         signers=tuple(role for role in verified.signers_of(tag) if now < verified.targets[role].expires),
-        expires=_expires(verified, tag),
-        annotations=dict(annotations) if isinstance(annotations, dict) else {},
+        annotations=signed.annotations,
     )
-
-
-def _expires(verified: Verified, tag: str | None) -> datetime:
-    """The earliest expiry of the roles that a lookup of the tag stands on."""
-    asked = {"root", "timestamp", "snapshot", "targets"} | set(verified.consulted(tag) if tag else ())
-    return min(when for role, when in verified.expiry().items() if role in asked)
 
 
 def _tag_of(verified: Verified, digest: Digest | None, now: datetime) -> str | None:

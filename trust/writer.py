@@ -392,8 +392,7 @@ class Writer:
 
     def _check_yields(self, found: Differences, target: Target) -> None:
         changed = {item.tag: item.after for item in found.tags}
-        current = self.base().lookup(target.tag)
-        yields = changed.get(target.tag, None if current is None else Digest.from_hex(str(current.hashes["sha256"])))
+        yields = changed.get(target.tag, self.base().meaning(target.tag))
         if yields != target.digest:
             raise shadowed(target.tag, target.digest, yields, self.store.name)
 

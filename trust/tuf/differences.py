@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tuf.api.metadata import Root, Targets
 
-from trust.digest import Digest
 from trust.errors import TamperedError
+from trust.tuf.roles import signed_digest
 from trust.tuf.rules import terms_of
 from trust.tuf.state import BIN_MARK
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tuf.api.metadata import DelegatedRole, Role
 
+    from trust.digest import Digest
     from trust.tuf.proposed import Proposed
     from trust.tuf.state import Terms
     from trust.tuf.verified import Verified
@@ -141,10 +142,9 @@ def moved(before: Verified, after: Verified) -> dict[str, Digest | None]:
 
 def _meaning(state: Verified, tag: str) -> Digest | None:
     try:
-        found = state.lookup(tag)
+        return state.meaning(tag)
     except TamperedError:
         return None
-    return None if found is None else Digest.from_hex(str(found.hashes["sha256"]))
 
 
 def _sound(state: Verified, name: str) -> Targets | None:
@@ -180,7 +180,7 @@ def meaning_in(payload_of: Callable[[str], Targets | None], tag: str) -> Digest 
         if payload is None:
             continue
         if tag in payload.targets:
-            return Digest.from_hex(str(payload.targets[tag].hashes["sha256"]))
+            return signed_digest(payload.targets[tag])
         children = [] if payload.delegations is None else list(payload.delegations.get_roles_for_target(tag))
         names = []
         for child, terminating in children:

@@ -54,10 +54,10 @@ class Target:
         annotations = custom.get("annotations")
         return cls(
             file.path,
-            Digest.from_hex(str(file.hashes["sha256"])),
+            signed_digest(file),
             int(file.length),
             str(custom.get("mediaType", "")),
-            parse_rfc3339(str(custom.get("signedAt"))) or datetime.min.replace(tzinfo=UTC),
+            signed_at(file) or datetime.min.replace(tzinfo=UTC),
             dict(annotations) if isinstance(annotations, dict) else {},
         )
 
@@ -69,6 +69,17 @@ class Target:
             "annotations": dict(self.annotations),
         }
         return TargetFile(self.length, {"sha256": self.digest.hex}, self.tag, {"custom": custom})
+
+
+def signed_digest(file: TargetFile) -> Digest:
+    """The manifest's digest that a TARGETS object of a verified role gives its tag (rule 8 sees that it has one)."""
+    return Digest.from_hex(str(file.hashes["sha256"]))
+
+
+def signed_at(file: TargetFile) -> datetime | None:
+    """When a tag was signed, UTC; None where the TARGETS object does not say."""
+    custom = file.custom if isinstance(file.custom, dict) else {}
+    return parse_rfc3339(str(custom.get("signedAt")))
 
 
 def role_of(name: str, root: Root, targets: Mapping[str, Targets]) -> Role:

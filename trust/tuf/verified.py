@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from tuf.api.metadata import Metadata, Targets
 
-from trust.tuf.roles import bins_of, delegator_of, role_of
+from trust.tuf.roles import TOP_LEVEL_ROLES, bins_of, delegator_of, role_of, signed_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from tuf.api.metadata import Role, Root, Snapshot, TargetFile, Timestamp
 
+    from trust.digest import Digest
     from trust.tuf.state import Links, State, Terms
 
 
@@ -110,6 +111,11 @@ class Verified:
         """Every tag that some role lists; which digest is trusted, only :attr:`lookup` says."""
         return tuple(sorted({tag for name in self.names for tag in self.payload(name).targets}))
 
+    def meaning(self, tag: str) -> Digest | None:
+        """The digest that a lookup of the tag yields, if it yields one."""
+        found = self.lookup(tag)
+        return None if found is None else signed_digest(found)
+
     def signers_of(self, tag: str) -> tuple[str, ...]:
         """Every authorised role that signs for this tag the digest that its lookup yields (rule 8)."""
         found = self.lookup(tag)
@@ -173,6 +179,16 @@ class Verified:
                     waiting = []
                     break
             waiting += reversed(children)
+
+    def expiry_of(self, tag: str | None, roles: Iterable[str] = TOP_LEVEL_ROLES) -> dict[str, datetime]:
+        """When what an answer stands on expires, by role, UTC.
+
+        Args:
+            tag: what is looked up; None looks nothing up.
+            roles: that count in any case.
+        """
+        asked = {*roles, *(self.consulted(tag) if tag else ())}
+        return {role: when for role, when in self.expiry().items() if role in asked}
 
     def expiry(self) -> dict[str, datetime]:
         """When each role file expires, UTC; hash bins live as long as the role whose tags they hold."""
