@@ -133,11 +133,7 @@ class Publisher:
 
     def prepare(self, change: Change) -> None:
         """Like :meth:`check`; the keys of a new repository are made, too."""
-        base = self._read()
-        if base is None:
-            self._first(change)
-        else:
-            self._plan(base, change)
+        self._files(self._read(), change)
 
     def publish(self, change: Change) -> Published:
         """Sign and publish; a repository is begun where there is none.
@@ -150,7 +146,7 @@ class Publisher:
         """
         for number in range(MAX_ROUNDS):
             base = self._read()
-            files = self._first(change) if base is None else self._plan(base, change)
+            files = self._files(base, change)
             if not files:
                 assert base is not None  # noqa: S101 - a first publish has files
                 return Published(base)
@@ -167,6 +163,10 @@ class Publisher:
                 raise TamperedError(f"{self._server.name} took the update of {self._gun}, and does not serve it")
             return Published(after, tuple(files), initialised=base is None)
         raise conflict(self._gun, self._server.name, MAX_ROUNDS)
+
+    def _files(self, base: Repository | None, change: Change) -> dict[str, Signed]:
+        """What is to be put there; see :meth:`_first` and :meth:`_plan`."""
+        return self._first(change) if base is None else self._plan(base, change)
 
     def _others_published(self, base: Repository | None) -> bool:
         now = self._read()
