@@ -172,10 +172,8 @@ class Memory:
 
 
 def _content(verified: Verified) -> str:
-    """A hash over all role files but snapshot and timestamp: two writers may join the same to the same."""
-    state = verified.state
-    left_out = {state.names["snapshot"], state.names["timestamp"]}
-    files = sorted((name, state.files.digest(name).hex) for name in state.files if name not in left_out)
+    """A hash over what a state says, whoever published it."""
+    files = sorted((name, digest.hex) for name, digest in verified.state.content.items())
     return Digest.of(json.dumps(files).encode()).hex
 
 

@@ -169,6 +169,12 @@ class State:
         """Version of the newest root, by file name; every root since 1 is there."""
         return sum(name.endswith(".root.json") for name in self.files)
 
+    @cached_property
+    def content(self) -> Mapping[str, Digest]:
+        """The sha256 of every file but snapshot and timestamp, by name: two writers may join the same to the same."""
+        left_out = (self.names["snapshot"], self.names["timestamp"])
+        return {name: self.files.digest(name) for name in self.files if name not in left_out}
+
     @property
     def roots(self) -> tuple[bytes, ...]:
         """Every root since version 1, oldest first."""
